@@ -1,0 +1,1 @@
+"""Tamis: sieve training examples while a network trains on them."""

@@ -1,0 +1,221 @@
+"""Signals: one number per example, now. Each is a pure function ``Observation -> [B]`` float32.
+
+Logits in half precision are computed in float32. Nothing here waits for the device, edits what it is given or draws
+a random number. A value that is not finite is handed on as it is: the reducers drop and count it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tamis.types import Observation, TamisError
+
+Signal = Callable[[Observation], Tensor]
+
+# Scores are named after the fields of an observation that a signal reads.
+LOSS, CLASSIFIER = ("loss",), ("logits", "target")
+
+
+def loss(observation: Observation) -> Tensor:
+    """Per-example loss, in the unit of the loss function (nats for cross-entropy).
+
+    Formula: ``l_i``, as the training loop computed it, with no reduction.
+
+    Args:
+        observation: reads ``loss`` ``[B]``, any float dtype.
+
+    Returns:
+        ``[B]`` float32; higher is harder.
+
+    Raises:
+        TamisError: the loss is not one number per example.
+
+    Example:
+        >>> loss(Observation(torch.tensor([7]), torch.tensor([0.5])))
+        tensor([0.5000])
+
+    Fails when: used once, late: a memorised wrong label has a low loss.
+
+    Reference: Loshchilov & Hutter 2015, arXiv:1511.06343.
+    """
+    if observation.loss is None or observation.loss.shape != observation.index.shape:
+        found = "none" if observation.loss is None else list(observation.loss.shape)
+        raise TamisError(
+            f"loss needs one loss per example, {list(observation.index.shape)}, but the observation's is {found}; "
+            'compute it with reduction="none".'
+        )
+    return observation.loss.detach().float()
+
+
+def margin(observation: Observation) -> Tensor:
+    """Logit of the label minus the best other logit.
+
+    Formula: ``M_i = z_y - max_{k != y} z_k``, before the softmax.
+
+    Args:
+        observation: reads ``logits`` ``[B, K]``, any float dtype, K >= 2, and ``target`` ``[B]`` int64.
+
+    Returns:
+        ``[B]`` float32, in logits; lower is harder, below 0 another class wins.
+
+    Raises:
+        TamisError: logits or target are missing or of the wrong shape, or there are fewer than two classes.
+
+    Example:
+        >>> margin(Observation(torch.tensor([0]), torch.zeros(1), torch.tensor([[1.0, 3.0]]), torch.tensor([1])))
+        tensor([2.])
+
+    Fails when: logits of different scale are compared (weight decay, label smoothing, different runs).
+
+    Reference: Pleiss et al. 2020, arXiv:2001.10528.
+    """
+    z, y = _classifier(observation, "margin")
+    if z.shape[1] < 2:
+        raise TamisError(f"margin needs logits of at least two classes, but they are {list(z.shape)}.")
+    # One masked maximum: a tenth of the time of a top-2 with its sort, and no softmax.
+    others = z.scatter(1, y[:, None], -torch.inf).amax(1)
+    return z.gather(1, y[:, None])[:, 0] - others
+
+
+def correct(observation: Observation) -> Tensor:
+    """Whether the model gives the label the highest logit: 1 or 0.
+
+    Formula: ``1[margin_i > 0]``. A tie is not correct, so a model that says the same of every class is right nowhere.
+
+    Args:
+        observation: as for :func:`margin`.
+
+    Returns:
+        ``[B]`` float32 of 0 and 1 (NaN where a logit is NaN); lower is harder.
+
+    Raises:
+        TamisError: as for :func:`margin`, naming correct.
+
+    Example:
+        >>> correct(Observation(torch.tensor([0]), torch.zeros(1), torch.tensor([[1.0, 3.0]]), torch.tensor([1])))
+        tensor([1.])
+
+    Fails when: everything is fitted: it says nothing among what is correct.
+
+    Reference: Toneva et al. 2019, arXiv:1812.05159.
+    """
+    _classifier(observation, "correct")
+    gap = margin(observation)
+    # gap > 0 as a number, except that a NaN stays one and is dropped later instead of passing for a mistake.
+    return torch.heaviside(gap, torch.zeros((), device=gap.device))
+
+
+def confidence(observation: Observation) -> Tensor:
+    """Softmax probability of the label.
+
+    Formula: ``p_y = exp(z_y) / sum_k exp(z_k)``, from the logits and not from the loss, which may be no cross-entropy.
+
+    Args:
+        observation: reads ``logits`` ``[B, K]``, any float dtype, and ``target`` ``[B]`` int64.
+
+    Returns:
+        ``[B]`` float32 in [0, 1]; lower is harder.
+
+    Raises:
+        TamisError: logits or target are missing or of the wrong shape.
+
+    Example:
+        >>> confidence(Observation(torch.tensor([0]), torch.zeros(1), torch.zeros(1, 4), torch.tensor([1])))
+        tensor([0.2500])
+
+    Fails when: the model is over-confident: nearly all values are then at 0 or 1. Costs a softmax.
+
+    Reference: Swayamdipta et al. 2020, arXiv:2009.10795.
+    """
+    z, y = _classifier(observation, "confidence")
+    return z.softmax(1).gather(1, y[:, None])[:, 0]
+
+
+def entropy(observation: Observation) -> Tensor:
+    """Entropy of the predicted distribution, in nats. It does not read the label.
+
+    Formula: ``H_i = -sum_k p_k log p_k`` with ``p = softmax(z)``.
+
+    Args:
+        observation: reads ``logits`` ``[B, K]``, any float dtype.
+
+    Returns:
+        ``[B]`` float32 in [0, log K]; higher is harder.
+
+    Raises:
+        TamisError: logits are missing or of the wrong shape.
+
+    Example:
+        >>> entropy(Observation(torch.tensor([0]), torch.zeros(1), torch.zeros(1, 2)))
+        tensor([0.6931])
+
+    Fails when: the model is sure and wrong: a mislabeled example then looks easy. Costs a softmax.
+
+    Reference: Shannon 1948; as uncertainty sampling, Settles 2009.
+    """
+    return torch.special.entr(_logits(observation, "entropy").softmax(1)).sum(1)
+
+
+def el2n(observation: Observation) -> Tensor:
+    """Length of the error vector (EL2N); also the upper bound of the gradient norm in importance sampling.
+
+    Formula: ``||softmax(z) - onehot(y)||_2``. Katharopoulos & Fleuret bound the norm of an example's gradient by this
+    same number (the gradient of cross-entropy with respect to the logits), up to a factor shared by the batch.
+
+    Args:
+        observation: reads ``logits`` ``[B, K]``, any float dtype, and ``target`` ``[B]`` int64.
+
+    Returns:
+        ``[B]`` float32 in [0, sqrt 2]; higher is harder.
+
+    Raises:
+        TamisError: logits or target are missing or of the wrong shape.
+
+    Example:
+        >>> el2n(Observation(torch.tensor([0]), torch.zeros(1), torch.zeros(1, 2), torch.tensor([1])))
+        tensor([0.7071])
+
+    Fails when: labels are wrong: the highest values are noise first. Costs a softmax.
+
+    Reference: Paul et al. 2021, arXiv:2107.07075; Katharopoulos & Fleuret 2018, arXiv:1803.00942.
+    """
+    z, y = _classifier(observation, "el2n")
+    p = z.softmax(1)  # our own copy, so it may be edited
+    minus_one = torch.full((), -1.0, device=p.device).expand(len(y), 1)
+    return torch.linalg.vector_norm(p.scatter_add_(1, y[:, None], minus_one), dim=1)
+
+
+SIGNALS: dict[str, Signal] = {
+    "loss": loss,
+    "margin": margin,
+    "correct": correct,
+    "confidence": confidence,
+    "entropy": entropy,
+    "el2n": el2n,
+}
+
+
+def _logits(observation: Observation, name: str) -> Tensor:
+    z = observation.logits
+    if z is None:
+        raise TamisError(f"{name} needs logits, but the observation has none; record it where there is a classifier.")
+    if z.ndim != 2 or z.shape[0] != observation.index.shape[0]:
+        raise _wrong(name, "logits", f"[{len(observation.index)}, K]", z)
+    return z.detach().float()
+
+
+def _classifier(observation: Observation, name: str) -> tuple[Tensor, Tensor]:
+    z, y = _logits(observation, name), observation.target
+    if y is None:
+        raise TamisError(f"{name} needs target, the given labels, but the observation has none.")
+    if y.shape != observation.index.shape or y.dtype != torch.int64:
+        raise _wrong(name, "target", f"{list(observation.index.shape)} int64", y)
+    return z, y
+
+
+def _wrong(name: str, what: str, wanted: str, found: Any) -> TamisError:
+    return TamisError(f"{name} needs {what} {wanted}, but the observation's is {list(found.shape)} {found.dtype}.")

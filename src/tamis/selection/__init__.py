@@ -1,0 +1,1 @@
+"""Selection: rules, schedules, policies, and what they cost."""

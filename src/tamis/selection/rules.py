@@ -1,0 +1,267 @@
+"""Rules: from priorities to a selection. Every rule owns its probability mathematics and nothing else.
+
+A rule draws its randomness on the CPU from the generator it is given and does the rest where the priorities live,
+so that one seed gives one selection on any device and, for rules of fixed size, no host synchronisation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from tamis.types import Selection, TamisError
+
+State = dict[str, Tensor]
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """Priorities ``[M]`` and a size to a :class:`~tamis.types.Selection`; a higher priority is chosen more often.
+
+    ``keep``: expected share of the candidates that is kept, in (0, 1]. ``unbiased``: the weighted gradient over the
+    kept has the expectation of the mean gradient over all candidates. ``fixed_size``: exactly ``size`` are kept.
+    ``streaming``: judges every batch as it comes, instead of waiting for ``ceil(b / keep)`` candidates.
+    """
+
+    unbiased: ClassVar[bool] | bool
+    fixed_size: ClassVar[bool]
+    streaming: ClassVar[bool]
+
+    @property
+    def keep(self) -> float: ...
+
+    def init(self) -> State: ...
+
+    def select(
+        self, state: State, priority: Tensor, size: int, generator: torch.Generator
+    ) -> tuple[Selection, State]: ...
+
+
+def check_keep(keep: float) -> None:
+    """Refuse a keep ratio outside (0, 1]: it names the share that is *kept*."""
+    if not (isinstance(keep, (int, float)) and 0 < keep <= 1):
+        raise TamisError(f"keep is {keep!r}, but it is the share of candidates that is kept and must lie in (0, 1].")
+
+
+def _mean_over_kept(keep: Tensor, candidates: int) -> Selection:
+    """A biased selection: every kept example weighs M/k, so the batch loss is the mean over the kept."""
+    k = keep.shape[0]
+    return Selection(keep, torch.full((k,), candidates / max(k, 1), device=keep.device), candidates)
+
+
+def _rand(shape: int, like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, dtype=torch.float64).to(like.device)
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Keep every candidate once, with weight 1: plain SGD.
+
+    Example:
+        >>> selection, _ = Everything().select({}, torch.zeros(3), 3, torch.Generator())
+        >>> selection.keep.tolist(), selection.weight.tolist()
+        ([0, 1, 2], [1.0, 1.0, 1.0])
+    """
+
+    unbiased: ClassVar[bool] = True
+    fixed_size: ClassVar[bool] = True
+    streaming: ClassVar[bool] = False
+
+    @property
+    def keep(self) -> float:
+        return 1.0
+
+    def init(self) -> State:
+        return {}
+
+    def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
+        m = priority.shape[0]
+        return Selection(torch.arange(m, device=priority.device), torch.ones(m, device=priority.device), m), state
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Keep the ``size`` candidates of the highest priority (OHEM; Ordered SGD with a fixed q). Ties go to the earlier.
+
+    Share of noise among the kept, all noisy above all clean: min(1, eps / keep).
+
+    Example:
+        >>> selection, _ = TopK(keep=0.5).select({}, torch.tensor([1.0, 3.0, 2.0, 0.0]), 2, torch.Generator())
+        >>> sorted(selection.keep.tolist())
+        [1, 2]
+
+    Fails when: labels or inputs are noisy; a batch can be all noise as soon as the noise rate exceeds ``keep``.
+    """
+
+    keep: float = 1 / 3
+    unbiased: ClassVar[bool] = False
+    fixed_size: ClassVar[bool] = True
+    streaming: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_keep(self.keep)
+
+    def init(self) -> State:
+        return {}
+
+    def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
+        order = priority.argsort(descending=True, stable=True)
+        return _mean_over_kept(order[:size], priority.shape[0]), state
+
+
+@dataclass(frozen=True)
+class PowerDraw:
+    """Draw ``size`` candidates without replacement with probability proportional to percentile^(1/keep - 1).
+
+    percentile_i = rank_i / M with ranks 0..M-1 from the lowest priority up, inside the batch of candidates; the draw
+    is successive (an exponential race: the ``size`` largest of w_i / E_i, E_i ~ Exp(1), which is the same law and
+    needs no host synchronisation). The in-batch rule of composer's SelectiveBackprop.
+
+    Fails when: noise keeps a high loss, as for every rule that prefers it.
+    """
+
+    keep: float = 0.5
+    unbiased: ClassVar[bool] = False
+    fixed_size: ClassVar[bool] = True
+    streaming: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_keep(self.keep)
+
+    def init(self) -> State:
+        return {}
+
+    def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
+        m = priority.shape[0]
+        rank = torch.empty(m, dtype=torch.float64, device=priority.device)
+        rank[priority.argsort(stable=True)] = torch.arange(m, dtype=torch.float64, device=priority.device)
+        log_weight = (1 / self.keep - 1) * (rank / m).log()
+        if self.keep == 1:
+            log_weight = torch.zeros_like(rank)  # 0 * log 0
+        race = log_weight - (-_rand(m, priority, generator).log()).log()
+        return _mean_over_kept(race.argsort(descending=True, stable=True)[:size], m), state
+
+
+@dataclass(frozen=True)
+class StreamingPower:
+    """Keep each candidate on its own with probability percentile^beta among the last ``history`` losses.
+
+    Selective-Backprop's rule, as streamed by its authors: a loss enters the history, then
+    percentile = #(history < loss) / len(history), then one Bernoulli draw. Expected share kept: 1 / (beta + 1).
+    The percentile counts strictly smaller losses, so among equal losses nothing is kept.
+
+    Share of noise among the kept, all noisy above all clean: 1 - (1 - eps)^(beta + 1).
+
+    Reference: Jiang et al. 2019, arXiv:1910.00762.
+    """
+
+    beta: float = 1.0
+    history: int = 1024
+    unbiased: ClassVar[bool] = False
+    fixed_size: ClassVar[bool] = False
+    streaming: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not self.beta >= 0 or math.isinf(self.beta):
+            raise TamisError(f"beta is {self.beta!r}, but the selectivity must be a finite number of at least 0.")
+        if self.history < 1:
+            raise TamisError(f"history is {self.history!r}, but at least one loss must be remembered.")
+
+    @property
+    def keep(self) -> float:
+        return 1 / (self.beta + 1)
+
+    def init(self) -> State:
+        return {"history": torch.full((self.history,), torch.nan)}
+
+    def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
+        m = priority.shape[0]
+        if m == 0:
+            return _mean_over_kept(torch.empty(0, dtype=torch.int64, device=priority.device), 0), state
+        seen = torch.cat([state["history"].to(priority.device), priority.float()])
+        window = seen[1:].unfold(0, self.history, 1)  # [M, history], each ending with its own candidate
+        # NaN, the not-yet-filled part, is smaller than nothing and is not counted in the length.
+        percentile = (window < priority.float()[:, None]).sum(1) / (~window.isnan()).sum(1).clamp(min=1)
+        drawn = _rand(m, priority, generator) < percentile.double() ** self.beta
+        return _mean_over_kept(drawn.nonzero().squeeze(1), m), {"history": seen[-self.history :].clone()}
+
+
+@dataclass(frozen=True)
+class ProportionalDraw:
+    """Draw ``size`` candidates with replacement with probability g_i = priority_i / sum(priority).
+
+    With ``weighted`` the kept weigh 1 / (size * g_i) = 1 / E[times drawn], and the batch gradient is unbiased;
+    without, they weigh alike, and the rule trains on what has a high priority. Negative priorities count as 0;
+    if all are 0 the draw is uniform.
+
+    Reference: Katharopoulos & Fleuret 2018, arXiv:1803.00942.
+    """
+
+    keep: float = 1 / 3
+    weighted: bool = True
+    fixed_size: ClassVar[bool] = True
+    streaming: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_keep(self.keep)
+
+    @property
+    def unbiased(self) -> bool:
+        return self.weighted
+
+    def init(self) -> State:
+        return {}
+
+    def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
+        m = priority.shape[0]
+        g = priority.double().clamp(min=0)
+        total = g.sum()
+        g = torch.where(total > 0, g / total.clamp(min=torch.finfo(torch.float64).tiny), torch.full_like(g, 1 / m))
+        cumulative = g.cumsum(0)
+        # side="right" and a draw below the last sum: an example of probability 0 is never drawn.
+        drawn = torch.searchsorted(cumulative, _rand(size, priority, generator) * cumulative[-1], right=True)
+        drawn = drawn.clamp(max=m - 1)
+        if not self.weighted:
+            return _mean_over_kept(drawn, m), state
+        return Selection(drawn, (1 / (size * g[drawn])).float(), m), state
+
+
+@dataclass(frozen=True)
+class UniformDraw:
+    """Draw ``size`` candidates without replacement, whatever their priority: the random control of every rule.
+
+    Example:
+        >>> selection, _ = UniformDraw(keep=0.5).select({}, torch.zeros(4), 2, torch.Generator().manual_seed(0))
+        >>> len(set(selection.keep.tolist()))
+        2
+    """
+
+    keep: float = 0.5
+    unbiased: ClassVar[bool] = True
+    fixed_size: ClassVar[bool] = True
+    streaming: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_keep(self.keep)
+
+    def init(self) -> State:
+        return {}
+
+    def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
+        m = priority.shape[0]
+        return _mean_over_kept(_rand(m, priority, generator).argsort(stable=True)[:size], m), state
+
+
+RULES: dict[str, Callable[..., Rule]] = {
+    "everything": Everything,
+    "top_k": TopK,
+    "power_draw": PowerDraw,
+    "streaming_power": StreamingPower,
+    "proportional_draw": ProportionalDraw,
+    "uniform_draw": UniformDraw,
+}

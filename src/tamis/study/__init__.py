@@ -1,0 +1,1 @@
+"""The study: plans, runs, records, and what they say."""

@@ -1,0 +1,167 @@
+"""One run of a study: data, injection, training, and what the truth says of it, as plain values."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import torch
+
+from tamis.corrupt import injector
+from tamis.data.augment import augment as crop_and_flip
+from tamis.data.sources import Dataset, load, subset
+from tamis.loop import train
+from tamis.models import build
+from tamis.observe import signals
+from tamis.selection.cost import PriceList, measure_prices
+from tamis.selection.policies import policy
+from tamis.selection.rules import StreamingPower, PowerDraw
+from tamis.study import noise
+from tamis.study.plan import Job, Setting
+from tamis.types import Arrays, generator
+
+SUBSET_SEED = 123  # one subset for every seed of a study: seeds vary the noise and the training, not the data
+
+
+def run(
+    job: Job,
+    prices: PriceList,
+    plan: str,
+    name: str,
+    methods: tuple[str, ...] = (),
+    device: str = "cpu",
+    progress: Callable[[float], None] | None = None,
+) -> tuple[dict[str, Any], pl.DataFrame]:
+    """Do one job; returns its record (``row``, ``curve``, ``open_loop``, ``timing``) and its per-example table.
+
+    Args:
+        methods: policies whose noise share the standard run's losses predict (the open loop).
+        name: the run's hash. progress: called with the fraction of the budget spent.
+    """
+    dataset = dataset_for(job.setting)
+    chosen = policy(job.policy)
+    data, truth = injector(job.corruption, job.rate)(dataset.train, generator(job.seed, "corrupt"))
+    model = build(
+        job.setting.model, tuple(data.x.shape[1:]), data.classes, width=job.setting.width or None, seed=job.seed
+    ).to(device)
+    watch = (signals.loss, signals.el2n, signals.correct) if job.watched else ()
+    record = train(
+        model,
+        _to(data, device),
+        _to(dataset.test, device),
+        chosen,
+        budget=job.budget,
+        unit="passes" if job.unit == "passes" else "cost",
+        recipe=job.setting.recipe,
+        seed=job.seed,
+        prices=prices,
+        augment=crop_and_flip if job.setting.augment else None,
+        points=job.setting.points,
+        watch=watch,
+        progress=progress,
+    )
+    batch = job.setting.recipe.batch
+    curve = noise.curve(record, truth, chosen, batch)
+    selecting = [row for row in curve if row["selecting"]]
+    last = record.points[-1]
+    steps = [(row["selecting"], row["backwards"] - before["backwards"]) for before, row in zip(curve, curve[1:], strict=False)]
+    row = {
+        **_identity(job, name, plan, len(data.y)),
+        "realised_rate": truth.realised_rate,
+        "test_error": last.test_error,
+        "worst_class_error": last.worst_class_error,
+        "best_test_error": min(point.test_error for point in record.points[1:]),
+        **{key: value for key, value in vars(last.costs).items()},
+        "cost": last.cost,
+        "noise_share": _pooled(curve, "noise_share") if selecting else curve[-1]["noise_share"],
+        "noise_share_predicted": _pooled(curve, "noise_share_predicted") if selecting else truth.realised_rate,
+        "noise_share_open_loop": None,
+        "noise_share_worst_case": noise.worst_case(chosen, truth.realised_rate, batch, _selecting_share(steps)),
+        "status": "ok",
+        "error": "",
+    }
+    open_loop = {}
+    if job.role == "standard":
+        open_loop = noise.open_loop(record, truth, (policy(text) for text in methods), batch)
+    examples = pl.DataFrame(
+        {
+            "index": torch.arange(len(data.y)).numpy(),
+            "given_label": data.y.numpy(),
+            "true_label": truth.label.numpy(),
+            "kind": truth.kind.numpy(),
+            **record.examples,
+        }
+    )
+    return {"row": row, "curve": curve, "open_loop": open_loop, "timing": dict(record.seconds), "cell": _cell(job)}, examples
+
+
+def failed(job: Job, plan: str, name: str, error: str) -> dict[str, Any]:
+    """The record of a run that failed: its identity and the reason."""
+    row = {**_identity(job, name, plan, job.setting.size), "status": "failed", "error": error}
+    return {"row": row, "curve": [], "open_loop": {}, "timing": {}, "cell": _cell(job)}
+
+
+@functools.lru_cache(maxsize=2)
+def _dataset(name: str, size: int) -> Dataset:
+    return subset(load(name), size, SUBSET_SEED) if size else load(name)
+
+
+def dataset_for(setting: Setting) -> Dataset:
+    """The setting's data: loaded once a process, cut to size, normalised from its training part alone."""
+    return _dataset(setting.dataset, setting.size)
+
+
+def prices_for(setting: Setting, device: str = "cpu") -> PriceList:
+    """Measure the price list of a setting on this machine, with the thread count that is set."""
+    data = dataset_for(setting).train
+    model = build(setting.model, tuple(data.x.shape[1:]), data.classes, width=setting.width or None, seed=0).to(device)
+    batch = setting.recipe.batch
+    x, y = data.x[:batch].to(device), data.y[:batch].to(device)
+    streaming, draw, stream = StreamingPower(2.0), PowerDraw(1 / 3), generator(0, "prices")
+    state = streaming.init()
+
+    def dearest(losses: torch.Tensor) -> None:
+        """One call of each rule at its full size: a selection is charged the mean of the two dearest rules."""
+        streaming.select(state, losses, batch, stream)
+        draw.select({}, losses.repeat(3), batch, stream)
+
+    measured = measure_prices(model, x, y, dearest)
+    return PriceList(measured.forward, measured.step, measured.select / 2)
+
+
+def _identity(job: Job, name: str, plan: str, size: int) -> dict[str, Any]:
+    return {
+        "run": name, "plan": plan, "dataset": job.setting.dataset, "size": size, "model": job.setting.model,
+        "corruption": job.corruption, "rate": job.rate, "policy": job.policy, "role": job.role,
+        "control": job.control, "seed": job.seed, "budget": job.budget, "budget_unit": job.unit,
+        "batch": job.setting.recipe.batch,
+    }  # fmt: skip
+
+
+def _cell(job: Job) -> list[Any]:
+    setting = job.setting
+    return [setting.dataset, setting.size, setting.model, setting.width, job.corruption, job.rate, job.seed]
+
+
+def _pooled(curve: list[dict[str, Any]], column: str) -> float | None:
+    """Mean of a share over what was trained on while the policy selected."""
+    total = weighted = 0.0
+    for before, point in zip(curve, curve[1:], strict=False):
+        if point["selecting"] and point[column] is not None:
+            weight = (point["backwards"] - before["backwards"]) * point["selecting"]
+            total, weighted = total + weight, weighted + weight * point[column]
+    return weighted / total if total else None
+
+
+def _selecting_share(steps: list[tuple[float, int]]) -> float:
+    """How much of the intervals on which it selected at all a policy selected, weighted as the pooled shares are."""
+    total = sum(trained * selecting for selecting, trained in steps)
+    return sum(trained * selecting * selecting for selecting, trained in steps) / total if total else 0.0
+
+
+def _to(data: Arrays, device: str) -> Arrays:
+    return Arrays(data.x.to(device), data.y.to(device), data.classes)
+
+
