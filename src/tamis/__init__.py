@@ -1,1 +1,38 @@
-"""Tamis: sieve training examples while a network trains on them."""
+"""Tamis: sieve training examples while a network trains on them.
+
+The public names, grouped by concept; nothing is computed here.
+"""
+
+from tamis.data.indexed import Indexed
+from tamis.observe import reducers, scores, signals
+from tamis.observe.scores import Score
+from tamis.selection import policies, rules, schedules
+from tamis.selection.cost import PriceList, measure_prices
+from tamis.selection.policies import Policy
+from tamis.sieve import Sieve
+from tamis.types import Arrays, Costs, Kind, Observation, Record, Selection, TamisError, Truth
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Arrays",
+    "Costs",
+    "Indexed",
+    "Kind",
+    "Observation",
+    "Policy",
+    "PriceList",
+    "Record",
+    "Score",
+    "Selection",
+    "Sieve",
+    "TamisError",
+    "Truth",
+    "measure_prices",
+    "policies",
+    "reducers",
+    "rules",
+    "schedules",
+    "scores",
+    "signals",
+]

@@ -18,6 +18,7 @@ from tamis.selection.policies import Policy
 from tamis.sieve import Sieve, Unit
 from tamis.types import Arrays, Observation, Point, Record, TamisError, generator
 
+LOOKS = 4  # from one point of the curve to the next
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -61,6 +62,7 @@ def train(
     record: Sequence[Score] | None = None,
     points: int = 10,
     watch: Sequence[Signal] = (),
+    watch_size: int = 6_000,
     progress: Callable[[float], None] | None = None,
 ) -> Record:
     """Train ``model`` in place on ``data`` and return its :class:`~tamis.types.Record`.
@@ -68,8 +70,8 @@ def train(
     Args:
         data, test: in memory, on the model's device. budget, unit, prices: see :class:`~tamis.Sieve`.
         points: how many points of the curve, evenly spaced over the budget, beside the one before training.
-        watch: signals of every training example (eval mode) to keep at every point, beside its predicted class.
-            Diagnosis for the theory; it changes nothing in the training and is charged to nobody.
+        watch: signals to look at, in eval mode, of a fixed sample of ``watch_size`` training examples, four times from
+            one point to the next. Diagnosis for the theory; it changes nothing in the training and is charged to nobody.
         progress: called with the fraction of the budget spent, at every step.
 
     On CUDA the forward runs under bfloat16 autocast; on the CPU a seed decides every bit.
@@ -85,6 +87,8 @@ def train(
     clock = _Clock()
     trained_before, selected_before = np.zeros(len(data.y), np.int64), (0, 0)
     curve: list[Point] = []
+    looks: list[dict[str, np.ndarray]] = []
+    watched = torch.randperm(len(data.y), generator=generator(seed, "watch"))[: watch_size if watch else 0].sort().values
 
     def mark() -> None:
         nonlocal trained_before, selected_before
@@ -94,7 +98,6 @@ def train(
             class_error = torch.zeros(test.classes, dtype=torch.float64, device=wrong.device)
             class_error.index_add_(0, test.y, wrong)
             class_error /= torch.bincount(test.y, minlength=test.classes).clamp(min=1)
-            mine, watched = look(model, data, watch) if watch else (None, {})
             trained = sieve.recorder.trained.cpu().numpy()
             steps, selected = sieve.costs.steps, sieve.selected_steps
             point = Point(
@@ -104,17 +107,23 @@ def train(
                 worst_class_error=float(class_error.max()),
                 class_error=class_error.cpu().numpy(),
                 trained=(trained - trained_before).astype(np.uint16),
-                predicted=None if mine is None else mine.to(torch.int16).cpu().numpy(),
-                watched={name: values.cpu().numpy() for name, values in watched.items()},
+                looks=tuple(looks),
                 selecting=(selected - selected_before[1]) / max(1, steps - selected_before[0]),
                 passes=sieve.passes,
             )
             trained_before, selected_before = trained, (steps, selected)
             curve.append(point)
+            looks.clear()
+
+    def look_now() -> None:
+        if watch:
+            with clock.running("evaluate_seconds"):
+                looks.append({name: values.cpu().numpy() for name, values in look(model, data.take(watched), watch)[1].items()})
 
     with torch.random.fork_rng([data.x.device] if data.x.is_cuda else []), clock.running("total_seconds"):
         torch.manual_seed(seed)  # dropout and the like
         mark()
+        look_now()
         model.train()
         batches = sieve.batches(recipe.batch, drop_last=True)
         while not sieve.done:
@@ -137,17 +146,22 @@ def train(
                 optimizer.zero_grad()
                 if progress is not None:
                     progress(sieve.fraction)
-                if sieve.fraction >= len(curve) / points and not sieve.done:
+                if sieve.done:
+                    break
+                if sieve.fraction >= len(curve) / points:
                     _raise_unless_finite(loss, number)
                     mark()
-                    model.train()
+                    look_now()
+                elif sieve.fraction >= (len(curve) - 1 + len(looks) / LOOKS) / points:
+                    look_now()
+                model.train()
         mark()
     seconds = {**clock.seconds, "train_seconds": clock.seconds["total_seconds"] - clock.seconds["evaluate_seconds"]}
-    return Record(tuple(curve), sieve.recorder.table(), seconds)
+    return Record(tuple(curve), sieve.recorder.table(), watched.numpy(), seconds)
 
 
 def look(
-    model: nn.Module, data: Arrays, signals: Sequence[Signal] = (), batch: int = 1000
+    model: nn.Module, data: Arrays, signals: Sequence[Signal] = (), batch: int = 250
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Predicted class ``[N]`` int64 and signals ``[N]`` by name of every example, in eval mode, without a graph."""
     model.eval()

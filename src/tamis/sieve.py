@@ -114,11 +114,11 @@ class Sieve:
         self.recorder = Recorder(n, wanted, strict=record is not None)
         self._loss_fn = loss_fn or _cross_entropy
         self._rule_state, self._schedule_state = policy.rule.init(), policy.schedule.init()
-        self._epoch, self._consumed, self._length = -1, 0, 1
+        self._epoch, self._consumed, self._length = 0, 0, 1
         self._batch_size: int | None = None
         self._plan: tuple[Tensor, Tensor | None] | None = None
         self._drawn: deque[tuple[Tensor, Tensor | None]] = deque()
-        self._resumed = False
+        self._touched = False
         self._waiting: Pool | None = None
         self._ready: Pool | None = None
         self._pending: tuple[Tensor, Tensor, bool] | None = None
@@ -129,7 +129,7 @@ class Sieve:
     @property
     def passes(self) -> float:
         """Passes over the training set so far, as consumed (what a loader has drawn ahead does not count)."""
-        return max(self._epoch, 0) + self._consumed / self._length
+        return self._epoch + self._consumed / self._length
 
     @property
     def cost(self) -> float:
@@ -176,11 +176,11 @@ class Sieve:
         return Batches(self, batch, drop_last)
 
     def _begin(self, batch: int, drop_last: bool) -> int:
-        """Start the next epoch, or go on in the one a state was loaded from; returns how many batches to skip."""
+        """Start the next epoch, or go on in the one a state was loaded from; returns how many batches were consumed."""
         self._raise_astray()
-        if not self._resumed:
+        if self._touched:  # a loader may ask twice for one epoch's iterator; an epoch is over once it was begun
             self._epoch, self._consumed, self._plan = self._epoch + 1, 0, None
-        self._resumed = False
+        self._touched = False
         self._drawn.clear()
         if self._plan is None:
             self._plan = self._form_plan()
@@ -327,6 +327,7 @@ class Sieve:
         expected, multiplier = self._drawn.popleft()
         self._check(index, expected)
         self._consumed += 1
+        self._touched = True
         return index, multiplier
 
     def _check(self, index: Tensor, expected: Tensor) -> None:
@@ -360,13 +361,13 @@ class Sieve:
         if self._pending is not None:
             raise TamisError("a batch from select has not been trained on yet; take the state after its loss.")
         pools = {name: pool and _flat(pool) for name, pool in (("waiting", self._waiting), ("ready", self._ready))}
-        keep_plan = isinstance(self.policy.priority, Score) and self._plan is not None
+        drawn_anew = self.policy.level == "batch" or self.policy.keep == 1  # a plan that the seed alone decides
         return {
             "identity": self._identity(),
             "costs": tuple(vars(self.costs).values()),
             "selected_steps": self.selected_steps,
             "epoch": (self._epoch, self._consumed, self._length, self._batch_size),
-            "plan": self._plan if keep_plan else None,
+            "plan": None if drawn_anew else self._plan,
             "rule": self._rule_state,
             "schedule": self._schedule_state,
             "recorder": self.recorder.state_dict(),
@@ -389,7 +390,7 @@ class Sieve:
         self._waiting, self._ready = (state[name] and _pool(state[name]) for name in ("waiting", "ready"))
         self._plan, self._pending, self._astray = state["plan"], None, None
         self._drawn.clear()
-        self._resumed = self._epoch >= 0 and self._consumed < self._length
+        self._touched = self._consumed >= self._length
 
     def _identity(self) -> dict[str, Any]:
         return {

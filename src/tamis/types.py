@@ -154,8 +154,8 @@ class Point:
         costs: spent up to here. cost: the same at the price list, in epochs of plain training.
         test_error, worst_class_error: on the test split, in [0, 1]; ``class_error`` ``[K]``.
         trained: ``[N]`` uint16, how often each example was trained on since the previous point.
-        predicted: ``[N]`` int16, every training example's predicted class here, in eval mode, or None.
-        watched: signals ``[N]`` float32 of every training example here, in eval mode, by name.
+        looks: what a fixed sample ``[W]`` of the training examples looked like, in eval mode: signals by name, at the
+            previous point and at even distances from there to here, this point not included.
         selecting: share of the steps since the previous point on which the policy selected, in [0, 1].
         passes: over the training set so far.
     """
@@ -166,8 +166,7 @@ class Point:
     worst_class_error: float
     class_error: np.ndarray
     trained: np.ndarray
-    predicted: np.ndarray | None = None
-    watched: dict[str, np.ndarray] = field(default_factory=dict)
+    looks: tuple[dict[str, np.ndarray], ...] = ()
     selecting: float = 0.0
     passes: float = 0.0
 
@@ -178,6 +177,7 @@ class Record:
 
     Attributes:
         points: the curve; the first is before training, the last at the end of the budget.
+        watched: ``[W]`` int64, the training examples that every look looked at.
         examples: per-example columns ``[N]`` by name: ``trained`` and one per recorded score; NaN = never observed.
         seconds: wall seconds by name, outside every claim of equality.
         notes: what the run wants said (a policy's staleness, a controller's decisions).
@@ -185,6 +185,7 @@ class Record:
 
     points: tuple[Point, ...]
     examples: dict[str, np.ndarray]
+    watched: np.ndarray
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

@@ -1,280 +1,246 @@
-"""Reducers: from one number per example now to one number per example over time.
-
-A reducer is a frozen dataclass; its state is a dict of ``[N]`` tensors that goes into a ``state_dict`` as it is.
-``update`` works in place on that state, without a host synchronisation, whatever repeats in ``index``: sums count every
-occurrence; what depends on order takes one observation per example and batch, the last. A value that is not finite is
-not observed. ``compute`` gives ``[N]`` float32, NaN where an example was never observed.
-"""
+"""Reducers: the ways of turning one number per example now into one number per example over time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from tamis.observe.reducer import Columns, Memory, Reducer, State, Sum, groups, where_seen
 from tamis.types import TamisError
 
-State = dict[str, Tensor]
-
-
-class Reducer(Protocol):
-    """``init(n)`` a state, ``update`` it with values ``[B]`` at ``index`` ``[B]``, ``compute`` ``[N]``, ``merge`` shards."""
-
-    def init(self, n: int, device: torch.device | str = "cpu") -> State: ...
-
-    def update(self, state: State, index: Tensor, value: Tensor) -> None: ...
-
-    def compute(self, state: State) -> Tensor: ...
-
-    def merge(self, states: Sequence[State]) -> State: ...
-
-
-def average(values: Sequence[Tensor]) -> Tensor:
-    """Mean over seeds of computed scores ``[N]``, leaving out where a seed never observed (NaN).
-
-    Example:
-        >>> average([torch.tensor([1.0, torch.nan]), torch.tensor([3.0, 4.0])]).tolist()
-        [2.0, 4.0]
-    """
-    return torch.stack(list(values)).nanmean(0)
-
-
-def bytes_per_example(reducer: Reducer) -> int:
-    """Memory of a reducer's state, in bytes per training example."""
-    return sum(leaf.element_size() for leaf in reducer.init(1).values())
+__all__ = ["REDUCERS", "Count", "Drops", "Ema", "Last", "Mean", "Reducer", "Settled", "Slope", "State", "Std"]
 
 
 @dataclass(frozen=True)
-class Count:
-    """How often an example was observed; 0, not NaN, where it never was."""
+class Count(Sum):
+    """Times observed; 0, not NaN, where it never was: a mean over seeds must not leave a seed out that never looked.
 
-    def init(self, n: int, device: torch.device | str = "cpu") -> State:
-        return {"count": torch.zeros(n, dtype=torch.int32, device=device)}
+    It reads no value, so a loss that is not finite counts as a visit too.
 
-    def update(self, state: State, index: Tensor, value: Tensor) -> None:
-        state["count"].index_add_(0, index, value.isfinite().int())
+    Example:
+        >>> state = Count().init(3)
+        >>> Count().update(state, torch.tensor([2, 0, 2]), torch.zeros(3))
+        >>> Count().compute(state)
+        tensor([1., 0., 2.])
+    """
+
+    columns: ClassVar[Columns] = {"count": (torch.int32, 0)}
+
+    def observe(self, state: State, index: Tensor, value: Tensor, finite: Tensor) -> None:
+        state["count"].index_add_(0, index, torch.ones_like(index, dtype=torch.int32))
 
     def compute(self, state: State) -> Tensor:
         return state["count"].float()
 
-    def merge(self, states: Sequence[State]) -> State:
-        return {"count": _total(states, "count")}
-
 
 @dataclass(frozen=True)
-class Mean:
-    """Mean of everything observed.
+class Mean(Sum):
+    """Mean over all observations, in the signal's unit: ``(1/T) sum_t v_t``.
 
     Example:
-        >>> state = Mean().init(2)
-        >>> Mean().update(state, torch.tensor([0, 0]), torch.tensor([1.0, 3.0]))
-        >>> Mean().compute(state).tolist()
-        [2.0, nan]
+        >>> state = Mean().init(3)
+        >>> Mean().update(state, torch.tensor([2, 0, 2]), torch.tensor([1.0, 5.0, 2.0]))
+        >>> Mean().compute(state)
+        tensor([5.0000,    nan, 1.5000])
     """
 
-    def init(self, n: int, device: torch.device | str = "cpu") -> State:
-        return {**Count().init(n, device), "sum": torch.zeros(n, dtype=torch.float64, device=device)}
+    columns: ClassVar[Columns] = {"count": (torch.int32, 0), "sum": (torch.float32, 0)}
 
-    def update(self, state: State, index: Tensor, value: Tensor) -> None:
-        Count().update(state, index, value)
-        state["sum"].index_add_(0, index, _finite(value))
+    def observe(self, state: State, index: Tensor, value: Tensor, finite: Tensor) -> None:
+        state["sum"].index_add_(0, index, value.nan_to_num(0, 0, 0))
+        state["count"].index_add_(0, index, finite.int())
 
     def compute(self, state: State) -> Tensor:
-        return (state["sum"] / _or_nan(state["count"])).float()
-
-    def merge(self, states: Sequence[State]) -> State:
-        return {key: _total(states, key) for key in ("count", "sum")}
+        return where_seen(state, state["sum"] / state["count"])
 
 
 @dataclass(frozen=True)
-class Std:
-    """Population standard deviation of everything observed, from sums in float64; 0 after one observation."""
+class Std(Sum):
+    """Standard deviation over all observations, in the signal's unit: ``sqrt((1/T) sum_t (v_t - v_mean)^2)``.
 
-    def init(self, n: int, device: torch.device | str = "cpu") -> State:
-        return {**Mean().init(n, device), "squares": torch.zeros(n, dtype=torch.float64, device=device)}
+    One observation gives 0. Kept as count, mean and sum of squared deviations (Welford 1962), which survives a large
+    mean; batches and shards are joined by the rule of Chan, Golub & LeVeque 1979.
 
-    def update(self, state: State, index: Tensor, value: Tensor) -> None:
-        Mean().update(state, index, value)
-        state["squares"].index_add_(0, index, _finite(value) ** 2)
+    Example:
+        >>> state = Std().init(3)
+        >>> Std().update(state, torch.tensor([2, 0, 2]), torch.tensor([1.0, 5.0, 2.0]))
+        >>> Std().compute(state)
+        tensor([0.0000,    nan, 0.5000])
+    """
+
+    columns: ClassVar[Columns] = {"count": (torch.int32, 0), "mean": (torch.float32, 0), "m2": (torch.float32, 0)}
+
+    def observe(self, state: State, index: Tensor, value: Tensor, finite: Tensor) -> None:
+        group, value = groups(index)[0], value.nan_to_num(0, 0, 0)  # a batch is a small shard: one row a group
+        zeros = torch.zeros_like(value)
+        count = zeros.int().index_add_(0, group, finite.int())[group]
+        mean = zeros.index_add(0, group, value)[group] / count.clamp(min=1)
+        m2 = zeros.index_add(0, group, torch.where(finite, value - mean, 0.0).square())[group]
+        held = {name: state[name].index_select(0, index) for name in self.columns}
+        for name, joined in self.join(held, {"count": count, "mean": mean, "m2": m2}).items():
+            state[name].index_copy_(0, index, joined)
+
+    def join(self, a: State, b: State) -> State:
+        count = a["count"] + b["count"]
+        share, apart = b["count"] / count.clamp(min=1), b["mean"] - a["mean"]
+        m2 = a["m2"] + b["m2"] + apart.square() * a["count"] * share
+        return {"count": count, "mean": a["mean"] + apart * share, "m2": m2}
 
     def compute(self, state: State) -> Tensor:
-        count = _or_nan(state["count"])
-        return (state["squares"] / count - (state["sum"] / count) ** 2).clamp(min=0).sqrt().float()
-
-    def merge(self, states: Sequence[State]) -> State:
-        return {key: _total(states, key) for key in ("count", "sum", "squares")}
+        return where_seen(state, (state["m2"] / state["count"]).sqrt())
 
 
 @dataclass(frozen=True)
-class Slope:
-    """Least-squares slope of the value over the number of the visit (0, 1, 2 …), per visit; 0 after one visit."""
+class Slope(Sum):
+    """Least-squares slope over the example's own visits, in the signal's unit per visit; one observation gives 0.
 
-    def init(self, n: int, device: torch.device | str = "cpu") -> State:
-        return {**Mean().init(n, device), "moment": torch.zeros(n, dtype=torch.float64, device=device)}
+    Formula: ``sum_t (t - t_mean)(v_t - v_mean) / sum_t (t - t_mean)^2`` with t = 0, 1, .. counting the observations of
+    this example. Kept as running sums of 1, v and t v. Merged shards follow each other in time, as they are given.
 
-    def update(self, state: State, index: Tensor, value: Tensor) -> None:
-        at = _last(index)  # one visit per batch
-        visit, seen = state["count"][index].double(), value.isfinite()[at]
-        first = (at == torch.arange(len(index), device=index.device)).double()
-        once = first * _finite(value)
-        state["sum"].index_add_(0, index, once)
-        state["moment"].index_add_(0, index, once * visit)
-        state["count"].index_add_(0, index, (first * seen).int())
+    Example:
+        >>> state = Slope().init(2)
+        >>> Slope().update(state, torch.tensor([0, 0, 0]), torch.tensor([1.0, 3.0, 5.0]))
+        >>> Slope().compute(state)
+        tensor([2., nan])
+    """
+
+    columns: ClassVar[Columns] = {"count": (torch.int32, 0), "sum": (torch.float32, 0), "cross": (torch.float32, 0)}
+
+    def observe(self, state: State, index: Tensor, value: Tensor, finite: Tensor) -> None:
+        value = value.nan_to_num(0, 0, 0)
+        visit = state["count"].index_select(0, index) + groups(2 * index + finite)[1]
+        state["cross"].index_add_(0, index, visit * value)
+        state["sum"].index_add_(0, index, value)
+        state["count"].index_add_(0, index, finite.int())
+
+    def join(self, a: State, b: State) -> State:
+        later = {**b, "cross": b["cross"] + a["count"] * b["sum"]}  # its visits go on where a's ended
+        return {name: a[name] + later[name] for name in self.columns}
 
     def compute(self, state: State) -> Tensor:
-        n = _or_nan(state["count"])
-        spread = n * (n * n - 1) / 12
-        rise = state["moment"] - (n - 1) / 2 * state["sum"]
-        return torch.where(n > 1, rise / spread.clamp(min=0.5), rise * 0).float()
-
-    def merge(self, states: Sequence[State]) -> State:
-        return _disjoint(states)
+        count = state["count"].double()
+        above = state["cross"] - (count - 1) / 2 * state["sum"]
+        return where_seen(state, (above / (count * (count**2 - 1) / 12).clamp(min=0.5)).float())
 
 
 @dataclass(frozen=True)
-class Last:
-    """The latest value observed."""
+class Last(Memory):
+    """The latest observation, in the signal's unit.
 
-    def init(self, n: int, device: torch.device | str = "cpu") -> State:
-        return {"last": torch.full((n,), torch.nan, device=device)}
+    Example:
+        >>> state = Last().init(3)
+        >>> Last().update(state, torch.tensor([2, 0, 2]), torch.tensor([1.0, 5.0, 2.0]))
+        >>> Last().compute(state)
+        tensor([5., nan, 2.])
+    """
 
-    def update(self, state: State, index: Tensor, value: Tensor) -> None:
-        value = value.float()[_last(index)]
-        state["last"][index] = torch.where(value.isfinite(), value, state["last"][index])
+    columns: ClassVar[Columns] = {"last": (torch.float32, math.nan)}
+
+    def step(self, held: State, value: Tensor) -> State:
+        return {"last": value}
 
     def compute(self, state: State) -> Tensor:
         return state["last"].clone()
 
-    def merge(self, states: Sequence[State]) -> State:
-        return _disjoint(states, "last")
-
 
 @dataclass(frozen=True)
-class Ema:
-    """Exponential mean: v <- momentum v + (1 - momentum) value; the first value as it is."""
+class Ema(Memory):
+    """Exponential moving average, in the signal's unit: ``e <- momentum e + (1 - momentum) v``, from ``e = v_0``.
+
+    Args:
+        momentum: share of the past, in [0, 1); 0 is the latest observation.
+
+    Example:
+        >>> state = Ema(0.5).init(2)
+        >>> for v in (4.0, 2.0):
+        ...     Ema(0.5).update(state, torch.tensor([0]), torch.tensor([v]))
+        >>> Ema(0.5).compute(state)
+        tensor([3., nan])
+    """
 
     momentum: float = 0.9
+    columns: ClassVar[Columns] = {"ema": (torch.float32, math.nan)}
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
-            raise TamisError(f"momentum is {self.momentum!r}, but an exponential mean needs one in [0, 1).")
+            raise TamisError(f"momentum is {self.momentum!r}, but it must lie in [0, 1).")
 
-    def init(self, n: int, device: torch.device | str = "cpu") -> State:
-        return {"ema": torch.full((n,), torch.nan, device=device)}
-
-    def update(self, state: State, index: Tensor, value: Tensor) -> None:
-        value, before = value.float()[_last(index)], state["ema"][index]
-        mixed = torch.where(before.isnan(), value, self.momentum * before + (1 - self.momentum) * value)
-        state["ema"][index] = torch.where(value.isfinite(), mixed, before)
+    def step(self, held: State, value: Tensor) -> State:
+        ema = held["ema"]
+        return {"ema": torch.where(ema.isnan(), value, torch.lerp(value, ema, self.momentum))}
 
     def compute(self, state: State) -> Tensor:
         return state["ema"].clone()
 
-    def merge(self, states: Sequence[State]) -> State:
-        return _disjoint(states, "ema")
-
 
 @dataclass(frozen=True)
-class Drops:
-    """How often a 0/1 signal fell from 1 to 0 between visits: forgetting events. Never 1: ``never``, infinity.
+class Drops(Memory):
+    """Falls of a 0/1 signal from 1 to 0: forgetting events, when the signal is ``correct``. At least 0.5 reads as 1.
 
-    Differs from some published code, where the never learnt score 1000 or the number of epochs.
+    Args:
+        never_learnt: the value of an example that was never 1; infinite as in Toneva et al. 2019 (their later users
+            write 1000).
+
+    Example:
+        >>> state = Drops().init(3)
+        >>> for v in (1.0, 0.0, 1.0):
+        ...     Drops().update(state, torch.tensor([0, 1]), torch.tensor([v, 0.0]))
+        >>> Drops().compute(state)
+        tensor([1., inf, nan])
     """
 
-    never: float = float("inf")
+    never_learnt: float = math.inf
+    columns: ClassVar[Columns] = {"drops": (torch.int32, 0), "last": (torch.int8, -1)}
 
-    def init(self, n: int, device: torch.device | str = "cpu") -> State:
-        return {
-            "drops": torch.zeros(n, dtype=torch.int32, device=device),
-            "before": torch.full((n,), torch.nan, device=device),
-            "ever": torch.zeros(n, dtype=torch.bool, device=device),
-        }
-
-    def update(self, state: State, index: Tensor, value: Tensor) -> None:
-        at = _last(index)
-        value, before, count = value.float()[at], state["before"][index], state["drops"][index]
-        state["drops"][index] = count + ((before > 0.5) & (value < 0.5)).int()
-        state["ever"][index] = state["ever"][index] | (value > 0.5)
-        state["before"][index] = torch.where(value.isfinite(), value, before)
+    def step(self, held: State, value: Tensor) -> State:
+        now = value >= 0.5
+        return {"drops": held["drops"] + ((held["last"] == 1) & ~now), "last": now}
 
     def compute(self, state: State) -> Tensor:
-        drops = torch.where(state["ever"], state["drops"].float(), torch.full_like(state["before"], self.never))
-        return torch.where(state["before"].isnan(), state["before"], drops)
-
-    def merge(self, states: Sequence[State]) -> State:
-        return _disjoint(states, "before")
+        never = (state["last"] == 0) & (state["drops"] == 0)  # wrong now and never fallen: it was never right
+        drops = state["drops"].float().masked_fill(never, self.never_learnt)
+        return drops.masked_fill(state["last"] == -1, math.nan)
 
 
 @dataclass(frozen=True)
-class Settled:
-    """The visit (0, 1, 2 …) from which on a 0/1 signal stayed 1: learning time. Not 1 at the last visit: infinity."""
+class Settled(Memory):
+    """The example's own observation (1, 2, ..) from which on a 0/1 signal has stayed 1. At least 0.5 reads as 1.
 
-    def init(self, n: int, device: torch.device | str = "cpu") -> State:
-        return {
-            "visits": torch.zeros(n, dtype=torch.int32, device=device),
-            "since": torch.full((n,), torch.nan, device=device),
-        }
+    Args:
+        never_learnt: the value of an example that was not 1 at its latest observation, never learnt or forgotten.
+            Infinite, and not T + 1: examples are seen unevenly often, and a seldom seen one must not pass for easy.
 
-    def update(self, state: State, index: Tensor, value: Tensor) -> None:
-        value = value.float()[_last(index)]
-        visits, since = state["visits"][index], state["since"][index]
-        holding = since.isfinite() & (value > 0.5)
-        fresh = torch.where(value > 0.5, visits.float(), torch.full_like(since, torch.inf))
-        seen = value.isfinite()
-        state["since"][index] = torch.where(seen, torch.where(holding, since, fresh), since)
-        state["visits"][index] = visits + seen.int()
+    Example:
+        >>> state = Settled().init(3)
+        >>> for v in (1.0, 0.0, 1.0):
+        ...     Settled().update(state, torch.tensor([0, 1]), torch.tensor([v, 0.0]))
+        >>> Settled().compute(state)
+        tensor([3., inf, nan])
+    """
+
+    never_learnt: float = math.inf
+    columns: ClassVar[Columns] = {"count": (torch.int32, 0), "since": (torch.int32, 0)}  # since 0: not 1 now
+
+    def step(self, held: State, value: Tensor) -> State:
+        count, since = held["count"] + 1, held["since"]
+        return {"count": count, "since": torch.where(value >= 0.5, torch.where(since > 0, since, count), 0)}
 
     def compute(self, state: State) -> Tensor:
-        return state["since"].clone()
-
-    def merge(self, states: Sequence[State]) -> State:
-        return _disjoint(states, "since")
+        since = state["since"].float().masked_fill(state["since"] == 0, self.never_learnt)
+        return where_seen(state, since)
 
 
-REDUCERS: dict[str, Callable[..., Reducer]] = {
-    "count": Count, "mean": Mean, "std": Std, "slope": Slope, "last": Last, "ema": Ema, "drops": Drops,
+REDUCERS: dict[str, type[Reducer]] = {
+    "count": Count,
+    "mean": Mean,
+    "std": Std,
+    "slope": Slope,
+    "last": Last,
+    "ema": Ema,
+    "drops": Drops,
     "settled": Settled,
-}  # fmt: skip
-
-
-def _finite(value: Tensor) -> Tensor:
-    """Float64, with 0 for what is not finite, which the count leaves out too."""
-    value = value.double()
-    return torch.where(value.isfinite(), value, torch.zeros_like(value))
-
-
-def _or_nan(count: Tensor) -> Tensor:
-    """A count as a divisor: NaN where it is 0, so that what was never observed computes to NaN."""
-    return torch.where(count > 0, count.double(), torch.full_like(count, torch.nan, dtype=torch.float64))
-
-
-def _last(index: Tensor) -> Tensor:
-    """For each place in a batch the place where its example occurs last, ``[B]``: duplicates then write one value.
-
-    O(B log B) whatever N is, and without a host synchronisation.
-    """
-    size = index.shape[0]
-    ordered, order = index.sort(stable=True)
-    places = torch.arange(size, device=index.device)
-    ends = torch.ones(size, dtype=torch.bool, device=index.device)
-    ends[:-1] = ordered[1:] != ordered[:-1]
-    end_of_run = torch.where(ends, places, size).flip(0).cummin(0).values.flip(0)
-    return torch.empty_like(order).scatter_(0, order, order[end_of_run])
-
-
-def _total(states: Sequence[State], key: str) -> Tensor:
-    return torch.stack([state[key] for state in states]).sum(0, dtype=states[0][key].dtype)
-
-
-def _disjoint(states: Sequence[State], mark: str = "count") -> State:
-    """Merge shards of which at most one observed each example; what depends on order cannot be merged otherwise."""
-    seen = torch.stack([state[mark] > 0 if mark == "count" else ~state[mark].isnan() for state in states])
-    if bool((seen.sum(0) > 1).any()):
-        raise TamisError("two shards observed the same example, and the order of their visits is lost; shard by example.")
-    owner = seen.int().argmax(0)
-    return {
-        key: torch.stack([state[key] for state in states]).gather(0, owner[None]).squeeze(0) for key in states[0]
-    }
+}

@@ -14,17 +14,19 @@ from tamis.types import Kind, Point, Record, Truth
 Row = dict[str, Any]
 
 
-def curve(record: Record, truth: Truth, policy: Policy, batch: int) -> list[Row]:
+def curve(record: Record, truth: Truth, policy: Policy, batch: int, warmup: float) -> list[Row]:
     """One row a point: costs, errors, and the noise share since the previous point, measured and predicted.
 
-    The prediction is closed-loop: from the method's own priorities at the point *before*, by the rule exactly as it
-    selects, mixed with the base rate for the steps on which it did not select.
+    The prediction is closed-loop: from the method's own priorities, as looked at from the previous point on, by the rule
+    exactly as it selects, mixed with the base rate for the steps on which it did not select. ``warmup`` marks the points
+    whose interval lies in the first part of the budget, while the learning rate still rises.
     """
     noisy = truth.noisy.numpy()
-    mislabeled = (truth.kind.numpy() & int(Kind.MISLABELED)) != 0
+    steps = len(record.points) - 1
+    rate = float(noisy.mean())
     rows = []
     for number, point in enumerate(record.points):
-        before = record.points[number - 1] if number else None
+        share = rule_share(policy, point, noisy[record.watched], batch, rate) if point.selecting else rate
         rows.append(
             {
                 "point": number,
@@ -36,11 +38,12 @@ def curve(record: Record, truth: Truth, policy: Policy, batch: int) -> list[Row]
                 "cost": point.cost,
                 "test_error": point.test_error,
                 "worst_class_error": point.worst_class_error,
-                "selecting": point.selecting if before else None,
-                "noise_share": _share(point.trained, noisy) if before else None,
-                "noise_share_predicted": _predicted(policy, before, point, noisy, batch) if before else None,
+                "warmup": (number - 1) / steps < warmup - 1e-9,
+                "selecting": point.selecting if number else None,
+                "noise_share": _measured(point.trained, noisy) if number else None,
+                "noise_share_predicted": mix(share, point.selecting, rate) if number else None,
                 "noise_share_open_loop": None,
-                "noise_fitted": _fitted(point, truth, mislabeled),
+                "noise_fitted": _fitted(record, number, truth),
             }
         )
     return rows
@@ -52,20 +55,24 @@ def open_loop(record: Record, truth: Truth, policies: Iterable[Policy], batch: i
     Unmixed: the share while selecting. The first point, before training, has none.
     """
     noisy = truth.noisy.numpy()
-    shares: dict[str, list[float | None]] = {}
-    for policy in policies:
-        parts = [rule_share(policy, point, noisy, batch) for point in record.points[:-1]]
-        shares[policy.label] = [None, *parts]
-    return shares
+    rate = float(noisy.mean())
+    return {
+        policy.label: [None, *(rule_share(policy, point, noisy[record.watched], batch, rate) for point in record.points[1:])]
+        for policy in policies
+    }
 
 
-def rule_share(policy: Policy, point: Point, noisy: np.ndarray, batch: int) -> float | None:
-    """The share of noise that the policy's rule trains on, given the priorities ``[N]`` watched at ``point``."""
-    rule = policy.rule
-    if policy.level == "epoch" and not callable(policy.priority):
-        return float(noisy.mean())
-    priority = point.watched.get(getattr(policy.priority, "__name__", ""))
-    return None if priority is None else theory.noise_share(theory.inclusion(rule, priority, batch), noisy)
+def rule_share(policy: Policy, point: Point, noisy: np.ndarray, batch: int, rate: float) -> float | None:
+    """The share of noise that the policy's rule trains on up to ``point``: the mean over its looks.
+
+    Args:
+        noisy: ``[W]`` bool, of the watched. rate: the base rate, which rules without a priority train on.
+    """
+    if not callable(policy.priority):
+        return rate
+    name = policy.priority.__name__
+    shares = [theory.noise_share(theory.inclusion(policy.rule, look[name], batch), noisy) for look in point.looks if name in look]
+    return float(np.nanmean(shares)) if np.isfinite(shares).any() else None
 
 
 def worst_case(policy: Policy, rate: float, batch: int, selecting: float) -> float:
@@ -73,18 +80,30 @@ def worst_case(policy: Policy, rate: float, batch: int, selecting: float) -> flo
     return selecting * theory.worst_case_share(policy.rule, rate, batch) + (1 - selecting) * rate
 
 
-def _predicted(policy: Policy, before: Point, point: Point, noisy: np.ndarray, batch: int) -> float | None:
-    share = rule_share(policy, before, noisy, batch) if point.selecting else float(noisy.mean())
-    return None if share is None else float(point.selecting * share + (1 - point.selecting) * noisy.mean())
+def mix(share: float | None, selecting: float, rate: float) -> float | None:
+    """A policy that selects on a part of its steps trains on a mixture with the base rate."""
+    return None if share is None else float(selecting * share + (1 - selecting) * rate)
 
 
-def _share(trained: np.ndarray, noisy: np.ndarray) -> float | None:
+def pooled(curve: list[Row], column: str) -> float | None:
+    """Mean of a share over what was trained on while the policy selected, after the warm-up; None where it never did."""
+    total = weighted = 0.0
+    for before, point in zip(curve, curve[1:], strict=False):
+        if point["selecting"] and not point["warmup"] and point[column] is not None:
+            weight = (point["backwards"] - before["backwards"]) * point["selecting"]
+            total, weighted = total + weight, weighted + weight * point[column]
+    return weighted / total if total else None
+
+
+def _measured(trained: np.ndarray, noisy: np.ndarray) -> float | None:
     total = int(trained.sum())
     return float(trained[noisy].sum() / total) if total else None
 
 
-def _fitted(point: Point, truth: Truth, mislabeled: np.ndarray) -> float | None:
-    """The share of mislabeled examples whose *given* label is predicted; it needs the label, which Truth does not hold."""
-    if point.predicted is None or not mislabeled.any() or "correct" not in point.watched:
+def _fitted(record: Record, number: int, truth: Truth) -> float | None:
+    """The share of mislabeled examples whose *given* label was predicted at this point (the next point's first look)."""
+    mislabeled = (truth.kind.numpy()[record.watched] & int(Kind.MISLABELED)) != 0
+    following = record.points[number + 1].looks if number + 1 < len(record.points) else ()
+    if not following or not mislabeled.any() or "correct" not in following[0]:
         return None
-    return float(point.watched["correct"][mislabeled].mean())
+    return float(following[0]["correct"][mislabeled].mean())

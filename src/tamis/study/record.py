@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from tamis.study.noise import mix, pooled
 from tamis.types import TamisError
 
 RUN_COLUMNS: dict[str, Any] = {
@@ -28,7 +29,7 @@ RUN_COLUMNS: dict[str, Any] = {
 CURVE_COLUMNS: dict[str, Any] = {
     "run": pl.String, "point": pl.Int64, "passes": pl.Float64, "candidates": pl.Int64, "forwards": pl.Int64,
     "backwards": pl.Int64, "steps": pl.Int64, "cost": pl.Float64, "test_error": pl.Float64,
-    "worst_class_error": pl.Float64, "selecting": pl.Float64, "noise_share": pl.Float64,
+    "worst_class_error": pl.Float64, "warmup": pl.Boolean, "selecting": pl.Float64, "noise_share": pl.Float64,
     "noise_share_predicted": pl.Float64, "noise_share_open_loop": pl.Float64, "noise_fitted": pl.Float64,
 }  # fmt: skip
 TIMING_COLUMNS: dict[str, Any] = {
@@ -107,8 +108,8 @@ def gather(out: Path, records: Iterable[Mapping[str, Any]]) -> tuple[pl.DataFram
         shares = open_loop.get((json.dumps(record["cell"]), row["policy"])) if row["role"] != "control" else None
         if shares is not None and curve:
             for point, share in zip(curve, shares, strict=True):
-                point["noise_share_open_loop"] = _mix(share, point, row["realised_rate"])
-            row["noise_share_open_loop"] = _pooled(curve, "noise_share_open_loop")
+                point["noise_share_open_loop"] = mix(share, point["selecting"] or 0.0, row["realised_rate"])
+            row["noise_share_open_loop"] = pooled(curve, "noise_share_open_loop")
         rows.append(row)
         curves.extend({"run": row["run"], **point} for point in curve)
     runs = pl.DataFrame(rows, schema=RUN_COLUMNS)
@@ -118,25 +119,6 @@ def gather(out: Path, records: Iterable[Mapping[str, Any]]) -> tuple[pl.DataFram
     write_parquet(out / "curves.parquet", points)
     write_parquet(out / "timings.parquet", pl.DataFrame(timings, schema=TIMING_COLUMNS))
     return runs, points
-
-
-def _mix(share: float | None, point: Mapping[str, Any], rate: float) -> float | None:
-    """While a policy selects on a part of its steps, its share is a mixture with the base rate."""
-    if share is None or point["selecting"] is None:
-        return None
-    return float(point["selecting"] * share + (1 - point["selecting"]) * rate)
-
-
-def _pooled(curve: list[dict[str, Any]], column: str) -> float | None:
-    """Mean of a share over what was trained on while the policy selected."""
-    before, total, weighted = 0, 0.0, 0.0
-    for point in curve:
-        trained, before = point["backwards"] - before, point["backwards"]
-        if point["selecting"] and point.get(column) is not None:
-            weight = trained * point["selecting"]
-            total += weight
-            weighted += weight * point[column]
-    return weighted / total if total else None
 
 
 def _plain(value: Any) -> Any:

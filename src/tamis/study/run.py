@@ -58,15 +58,15 @@ def run(
         seed=job.seed,
         prices=prices,
         augment=crop_and_flip if job.setting.augment else None,
-        points=job.setting.points,
+        points=job.points,
         watch=watch,
+        watch_size=job.setting.watch,
         progress=progress,
     )
     batch = job.setting.recipe.batch
-    curve = noise.curve(record, truth, chosen, batch)
-    selecting = [row for row in curve if row["selecting"]]
+    curve = noise.curve(record, truth, chosen, batch, job.setting.recipe.warmup)
+    selecting = noise.pooled(curve, "noise_share") is not None
     last = record.points[-1]
-    steps = [(row["selecting"], row["backwards"] - before["backwards"]) for before, row in zip(curve, curve[1:], strict=False)]
     row = {
         **_identity(job, name, plan, len(data.y)),
         "realised_rate": truth.realised_rate,
@@ -75,10 +75,10 @@ def run(
         "best_test_error": min(point.test_error for point in record.points[1:]),
         **{key: value for key, value in vars(last.costs).items()},
         "cost": last.cost,
-        "noise_share": _pooled(curve, "noise_share") if selecting else curve[-1]["noise_share"],
-        "noise_share_predicted": _pooled(curve, "noise_share_predicted") if selecting else truth.realised_rate,
+        "noise_share": noise.pooled(curve, "noise_share") if selecting else curve[-1]["noise_share"],
+        "noise_share_predicted": noise.pooled(curve, "noise_share_predicted") if selecting else truth.realised_rate,
         "noise_share_open_loop": None,
-        "noise_share_worst_case": noise.worst_case(chosen, truth.realised_rate, batch, _selecting_share(steps)),
+        "noise_share_worst_case": noise.worst_case(chosen, truth.realised_rate, batch, noise.pooled(curve, "selecting") or 0.0),
         "status": "ok",
         "error": "",
     }
@@ -143,22 +143,6 @@ def _identity(job: Job, name: str, plan: str, size: int) -> dict[str, Any]:
 def _cell(job: Job) -> list[Any]:
     setting = job.setting
     return [setting.dataset, setting.size, setting.model, setting.width, job.corruption, job.rate, job.seed]
-
-
-def _pooled(curve: list[dict[str, Any]], column: str) -> float | None:
-    """Mean of a share over what was trained on while the policy selected."""
-    total = weighted = 0.0
-    for before, point in zip(curve, curve[1:], strict=False):
-        if point["selecting"] and point[column] is not None:
-            weight = (point["backwards"] - before["backwards"]) * point["selecting"]
-            total, weighted = total + weight, weighted + weight * point[column]
-    return weighted / total if total else None
-
-
-def _selecting_share(steps: list[tuple[float, int]]) -> float:
-    """How much of the intervals on which it selected at all a policy selected, weighted as the pooled shares are."""
-    total = sum(trained * selecting for selecting, trained in steps)
-    return sum(trained * selecting * selecting for selecting, trained in steps) / total if total else 0.0
 
 
 def _to(data: Arrays, device: str) -> Arrays:

@@ -1,0 +1,168 @@
+"""The command line: ``tamis study``, ``tamis list``. Every error is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from tamis.types import TamisError
+
+app = typer.Typer(
+    name="tamis",
+    help="Sieve training examples while a network trains on them: what to train on, what is noise, and what it costs.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    if version:
+        from tamis import __version__
+
+        typer.echo(f"tamis {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def study(
+    plan: Annotated[str, typer.Argument(help="A built-in plan ('tamis study --list') or a .toml file.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Where records go [default: results/<plan>].")] = None,
+    data: Annotated[str, typer.Option(help="Another data set for every setting of the plan.")] = "",
+    workers: Annotated[int, typer.Option(help="Runs at a time, one thread each.", min=1)] = min(2, os.cpu_count() or 1),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start over, or go on with what is finished.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Name the built-in plans with their predicted hours.")] = False,
+) -> None:
+    """Run a study: every method on every corruption, theory beside measurement, with honest costs.
+
+    Finished runs are kept and never repeated: stop it at any moment and give the same command again.
+
+    [bold]Examples[/bold]
+
+      tamis study --list
+      tamis study smoke
+      tamis study quick --out results/quick
+      tamis study my_plan.toml --workers 4
+    """
+    from tamis.study.plan import load_plan, with_data
+
+    if list_:
+        _list_plans(workers)
+        return
+    if not plan:
+        raise TamisError("study needs a plan; 'tamis study --list' names them, and 'tamis study quick' is a good first one.")
+    chosen = load_plan(plan)
+    if data:
+        chosen = with_data(chosen, data)
+    where = out or Path("results") / chosen.name
+    from tamis.study_view import run_with_bars
+
+    run_with_bars(chosen, where, workers=workers, device=_device(device), fresh=fresh)
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(help="policies, scores, corruptions or datasets.")]) -> None:
+    """List what there is, with what each needs and where it comes from."""
+    from tamis.study_view import nearest, print_table
+
+    tables = {"policies": _policies, "scores": _scores, "corruptions": _corruptions, "datasets": _datasets}
+    if what not in tables:
+        raise TamisError(f"there is no list of {what!r}; did you mean {nearest(what, tables)!r}?")
+    columns, rows = tables[what]()
+    print_table(what, columns, rows)
+
+
+def _list_plans(workers: int) -> None:
+    from tamis.study.plan import PLANS
+    from tamis.study_view import print_table
+
+    rows = []
+    for name, plan in PLANS.items():
+        hours = plan.hours(workers)
+        length = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min" if hours > 1 / 60 else "under 1 min"
+        rows.append((name, str(sum(1 for _ in plan.jobs())), length, plan.title))
+    print_table(f"plans, hours predicted for {workers} workers", ("plan", "runs", "time", "what it shows"), rows)
+
+
+def _policies() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    from tamis.selection.policies import POLICIES
+
+    return ("policy", "keep", "level", "reference", "what it does"), [
+        (chosen.label, f"{chosen.keep:.2f}", chosen.level, chosen.reference, _first_line(make))
+        for make in POLICIES.values()
+        for chosen in [make()]
+    ]
+
+
+def _scores() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    from tamis.observe.reducers import bytes_per_example
+    from tamis.observe.scores import SCORES
+
+    rows = []
+    for make in SCORES.values():
+        score = make()
+        harder = "higher" if score.higher_is_harder else "lower"
+        rows.append((score.name, harder, str(bytes_per_example(score.reducer)), score.reference, _first_line(make)))
+    return ("score", "harder is", "bytes per example", "reference", "what it is"), rows
+
+
+def _corruptions() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    from tamis.corrupt import INJECTORS
+
+    return ("corruption", "what it does"), [(name, _first_line(make)) for name, make in INJECTORS.items()]
+
+
+def _datasets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    from tamis.data.sources import DATASETS
+
+    return ("data set", "what it is"), [(name, _first_line(make)) for name, make in DATASETS.items()]
+
+
+def _first_line(function: Any) -> str:
+    paragraph = (function.__doc__ or "").strip().split("\n\n")[0]
+    return " ".join(paragraph.split()).replace("``", "")
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise TamisError(f"--device is {name!r}, but it must be auto, cpu or cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TamisError("--device cuda was asked for, but torch sees no CUDA device here; use --device cpu.")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def main() -> None:
+    """Entry point: errors that the user can mend are one sentence on stderr and exit code 2; Ctrl-C is 130."""
+    try:
+        code = app(standalone_mode=False)
+    except TamisError as error:
+        print(f"tamis: {error}", file=sys.stderr)
+        code = 2
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        print(f"tamis: {_sentence(error)}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("tamis: stopped; finished runs are kept, and the same command goes on from there.", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _sentence(error: click.ClickException) -> str:
+    message = error.format_message().strip()
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "tamis"
+    return f"{message[:1].lower()}{message[1:].rstrip('.')}; see '{command} --help'."

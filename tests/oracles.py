@@ -1,0 +1,121 @@
+"""Slow, obvious twins of everything fast in ``tamis.observe``: plain loops over lists of floats, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+Batch = list[tuple[int, float]]  # (index, value) in the order of the batch
+
+# --- signals: one example's logits and label -> a number --------------------------------------------------------------
+
+
+def softmax(z: list[float]) -> list[float]:
+    top = max(z)
+    e = [math.exp(v - top) for v in z]
+    return [v / sum(e) for v in e]
+
+
+def margin(z: list[float], y: int) -> float:
+    return z[y] - max(v for k, v in enumerate(z) if k != y)
+
+
+def correct(z: list[float], y: int) -> float:
+    return 1.0 if all(z[y] > v for k, v in enumerate(z) if k != y) else 0.0
+
+
+def confidence(z: list[float], y: int) -> float:
+    return softmax(z)[y]
+
+
+def entropy(z: list[float], y: int) -> float:
+    return -sum(p * math.log(p) for p in softmax(z) if p > 0)
+
+
+def el2n(z: list[float], y: int) -> float:
+    return math.sqrt(sum((p - (k == y)) ** 2 for k, p in enumerate(softmax(z))))
+
+
+SIGNALS: dict[str, Callable[[list[float], int], float]] = {
+    "margin": margin,
+    "correct": correct,
+    "confidence": confidence,
+    "entropy": entropy,
+    "el2n": el2n,
+}
+
+# --- reducers: a history of batches -> a number per example -----------------------------------------------------------
+
+
+def every(batches: list[Batch], i: int) -> list[float]:
+    """All finite values of example i, in order: what sums see."""
+    return [v for batch in batches for j, v in batch if j == i and math.isfinite(v)]
+
+
+def one_a_batch(batches: list[Batch], i: int) -> list[float]:
+    """The last finite value of example i in each batch that has one: what memories see."""
+    return [seen[-1] for batch in batches if (seen := every([batch], i))]
+
+
+def count(batches: list[Batch], i: int) -> float:
+    return float(sum(j == i for batch in batches for j, _ in batch))
+
+
+def mean(batches: list[Batch], i: int) -> float:
+    v = every(batches, i)
+    return sum(v) / len(v) if v else math.nan
+
+
+def std(batches: list[Batch], i: int) -> float:
+    v = every(batches, i)
+    return math.sqrt(sum((x - sum(v) / len(v)) ** 2 for x in v) / len(v)) if v else math.nan
+
+
+def slope(batches: list[Batch], i: int) -> float:
+    v = every(batches, i)
+    if len(v) < 2:
+        return 0.0 if v else math.nan
+    t_mean, v_mean = (len(v) - 1) / 2, sum(v) / len(v)
+    return sum((t - t_mean) * (x - v_mean) for t, x in enumerate(v)) / sum((t - t_mean) ** 2 for t in range(len(v)))
+
+
+def last(batches: list[Batch], i: int) -> float:
+    v = one_a_batch(batches, i)
+    return v[-1] if v else math.nan
+
+
+def ema(batches: list[Batch], i: int, momentum: float = 0.9) -> float:
+    v = one_a_batch(batches, i)
+    if not v:
+        return math.nan
+    e = v[0]
+    for x in v[1:]:
+        e = momentum * e + (1 - momentum) * x
+    return e
+
+
+def drops(batches: list[Batch], i: int) -> float:
+    right = [v >= 0.5 for v in one_a_batch(batches, i)]
+    if not right:
+        return math.nan
+    return float(sum(a and not b for a, b in pairwise(right))) if any(right) else math.inf
+
+
+def settled(batches: list[Batch], i: int) -> float:
+    right = [v >= 0.5 for v in one_a_batch(batches, i)]
+    if not right:
+        return math.nan
+    return next((float(t + 1) for t in range(len(right)) if all(right[t:])), math.inf)
+
+
+REDUCERS: dict[str, Callable[[list[Batch], int], float]] = {
+    "count": count,
+    "mean": mean,
+    "std": std,
+    "slope": slope,
+    "last": last,
+    "ema": ema,
+    "drops": drops,
+    "settled": settled,
+}

@@ -1,0 +1,364 @@
+"""The front door: exact plans, exact state, exact equality with plain training."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import io
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import tamis
+from tamis.observe import signals
+from tamis.selection import policies
+from tamis.selection.policies import POLICIES, Policy
+from tamis.selection.rules import Everything, ProportionalDraw, TopK
+from tamis.selection.schedules import AfterPasses
+from tamis.types import TamisError
+
+N, D, K, B = 203, 6, 3, 16
+X = torch.randn(N, D, generator=torch.Generator().manual_seed(0))
+Y = (X @ torch.randn(D, K, generator=torch.Generator().manual_seed(1))).argmax(1)
+DATA = tamis.Indexed(TensorDataset(X, Y))
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(D, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, K))
+
+
+def epoch_top_k() -> Policy:
+    """An epoch-level policy whose plan depends on what was recorded."""
+    return Policy("epoch_top_k", TopK(keep=0.5), "test", tamis.scores.last_loss(), AfterPasses(1))
+
+
+EVERY = {**{name: make for name, make in POLICIES.items()}, "epoch_top_k": epoch_top_k}
+
+
+class Run:
+    """A user's own loop over a Sieve, stoppable between any two steps."""
+
+    def __init__(self, policy: Policy, workers: int = 0, drop_last: bool = False, **kwargs: object) -> None:
+        self.model = network()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
+        self.sieve = tamis.Sieve(N, policy, **{"budget": 3, "unit": "passes", "seed": 5, **kwargs})  # type: ignore[arg-type]
+        self.loader = DataLoader(DATA, batch_sampler=self.sieve.batches(B, drop_last), num_workers=workers)
+        self.trained: list[list[int]] = []
+
+    def go(self, steps: float = math.inf) -> Run:
+        torch.manual_seed(len(self.trained))
+        while not self.sieve.done:
+            for index, x, y in self.loader:
+                chosen = self.sieve.select(self.model, index, x, y)
+                if chosen is None:
+                    continue
+                torch.manual_seed(self.sieve.costs.steps)  # dropout's draws, the same after a resume
+                loss = self.sieve.loss(chosen.index, self.model(chosen.x), chosen.y)
+                loss.backward()
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+                self.trained.append(chosen.index.tolist())
+                if len(self.trained) >= steps:
+                    return self
+        return self
+
+    def everything(self) -> tuple[object, ...]:
+        return (
+            self.trained,
+            [p.tolist() for p in self.model.state_dict().values()],
+            {name: column.tolist() for name, column in self.sieve.recorder.table().items() if name != "forgetting"},
+            self.sieve.costs,
+        )
+
+
+def same(a: object, b: object) -> bool:
+    return repr(a) == repr(b)  # NaN equals NaN, and every bit of a float shows
+
+
+def test_uniform_with_everything_kept_is_a_plain_loop_bit_for_bit() -> None:
+    run = Run(policies.uniform()).go()
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for step, batch in enumerate(run.trained):
+        torch.manual_seed(step)
+        loss = F.cross_entropy(model(X[batch]), Y[batch], reduction="none").mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert same([p.tolist() for p in model.state_dict().values()], [p.tolist() for p in run.model.state_dict().values()])
+    assert len(run.trained) == 3 * math.ceil(N / B)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_epoch_holds_the_planned_examples_once_under_a_loader(workers: int, drop_last: bool) -> None:
+    run = Run(policies.uniform(), workers, drop_last).go()
+    per_epoch = N // B if drop_last else math.ceil(N / B)
+    assert len(run.loader) == per_epoch
+    assert len(run.trained) == 3 * per_epoch
+    epochs = [sum(run.trained[e * per_epoch : (e + 1) * per_epoch], []) for e in range(3)]
+    for epoch in epochs:
+        assert len(epoch) == (N // B * B if drop_last else N)
+        assert len(set(epoch)) == len(epoch)
+    assert epochs[0] != epochs[1], "every epoch is drawn anew"
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_workers_change_nothing(name: str) -> None:
+    alone, ahead = Run(EVERY[name](), 0).go(), Run(EVERY[name](), 2).go()
+    assert same(alone.everything(), ahead.everything())
+
+
+@pytest.mark.parametrize("stop", [1, 7, 13, 14, 20])
+@pytest.mark.parametrize("name", EVERY)
+def test_stopped_anywhere_and_resumed_it_ends_bit_for_bit_like_the_unbroken_run(name: str, stop: int) -> None:
+    whole = Run(EVERY[name]()).go()
+    if stop >= len(whole.trained):
+        stop = len(whole.trained) - 1
+    first = Run(EVERY[name]()).go(stop)
+    file = io.BytesIO()
+    torch.save(
+        {"sieve": first.sieve.state_dict(), "model": first.model.state_dict(), "optimizer": first.optimizer.state_dict()}, file
+    )
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    second = Run(EVERY[name](), workers=2)
+    second.sieve.load_state_dict(saved["sieve"])
+    second.model.load_state_dict(saved["model"])
+    second.optimizer.load_state_dict(saved["optimizer"])
+    second.trained = list(first.trained)
+    second.go()
+    assert same(second.everything(), whole.everything())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_trained_size_is_the_batch_size(name: str) -> None:
+    run = Run(EVERY[name](), drop_last=True).go()
+    assert run.trained
+    assert {len(batch) for batch in run.trained} == {B}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_costs_count_what_was_done(name: str) -> None:
+    forwarded, trained = [], []
+
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            (trained if self.training else forwarded).append(len(x))
+            assert self.training == torch.is_grad_enabled(), "a dropped example is in no graph"
+            return self.inner(x)
+
+    run = Run(EVERY[name]())
+    run.model = Counting()
+    run.optimizer = torch.optim.SGD(run.model.parameters(), lr=0.1)
+    run.go()
+    costs = run.sieve.costs
+    assert (costs.forwards, costs.backwards, costs.steps) == (sum(forwarded), sum(trained), len(trained))
+    assert run.sieve.recorder.trained.sum() == costs.backwards
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if EVERY[name]().level == "batch"])
+def test_a_selection_forward_leaves_no_trace(name: str) -> None:
+    run = Run(EVERY[name]()).go(5)
+    model = run.model
+    model[1].eval()  # a part that its user froze stays frozen
+    before = copy.deepcopy(model.state_dict())
+    modes, state = [m.training for m in model.modules()], torch.random.get_rng_state()
+    run.sieve._look(model, torch.arange(4), X[:4], Y[:4])
+    assert same(before, model.state_dict())
+    assert [m.training for m in model.modules()] == modes
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_batch_that_was_not_drawn_next_is_refused() -> None:
+    sieve = tamis.Sieve(N, policies.uniform(), budget=1)
+    drawn = list(sieve.batches(B))
+    with pytest.raises(TamisError, match="not the one drawn next"):
+        sieve.loss(torch.tensor(drawn[1]), torch.zeros(B, K), Y[drawn[1]])
+    fresh = tamis.Sieve(N, policies.uniform(), budget=1)
+    with pytest.raises(TamisError, match="no batch is waiting"):
+        fresh.loss(torch.arange(B), torch.zeros(B, K), Y[:B])
+
+
+def test_loss_and_select_come_in_pairs() -> None:
+    sieve = tamis.Sieve(N, policies.top_k(keep=0.5), budget=1)
+    batches = iter(sieve.batches(B))
+    index = torch.tensor(next(batches))
+    with pytest.raises(TamisError, match="call select first"):
+        sieve.loss(index, torch.zeros(B, K), Y[index])
+    model = network()
+    assert sieve.select(model, index, X[index], Y[index]) is None, "half the candidates are no selection"
+    index = torch.tensor(next(batches))
+    chosen = sieve.select(model, index, X[index], Y[index])
+    assert chosen is not None
+    assert len(chosen.index) == B
+    with pytest.raises(TamisError, match="after its loss"):
+        sieve.state_dict()
+    with pytest.raises(TamisError, match="twice"):
+        sieve.select(model, index, X[index], Y[index])
+
+
+def test_a_state_of_another_run_is_refused_by_name() -> None:
+    state = Run(policies.uniform()).go(3).sieve.state_dict()
+    for change, word in (({"seed": 6}, "seed"), ({"budget": 4}, "budget")):
+        with pytest.raises(TamisError, match=word):
+            Run(policies.uniform(), **change).sieve.load_state_dict(state)
+    with pytest.raises(TamisError, match="policy"):
+        Run(policies.random_subset()).sieve.load_state_dict(state)
+
+
+def test_two_open_iterators_are_refused() -> None:
+    batches = tamis.Sieve(N, policies.uniform(), budget=5).batches(B)
+    first = iter(batches)
+    sieve = batches._sieve
+    index = torch.tensor(next(first))
+    sieve.loss(index, torch.zeros(B, K), Y[index])
+    next(iter(batches))
+    with pytest.raises(TamisError, match="two iterators"):
+        next(first)
+
+
+def test_unbiased_weights_give_the_mean_gradient_in_expectation() -> None:
+    """Monte Carlo over the real path: candidates, rule, weights, loss."""
+    model = nn.Linear(D, K)
+    index = torch.arange(32)
+    x, y = X[:32], Y[:32]
+    F.cross_entropy(model(x), y).backward()
+    want = model.weight.grad.clone()  # type: ignore[union-attr]
+    rule = ProportionalDraw(keep=0.25, weighted=True)
+    with torch.no_grad():
+        priority = F.cross_entropy(model(x), y, reduction="none") ** 2
+    total, rounds = torch.zeros_like(want), 4000
+    draw = torch.Generator().manual_seed(0)
+    losses = F.cross_entropy(model(x), y, reduction="none")
+    grads = torch.stack([torch.autograd.grad(one, model.weight, retain_graph=True)[0] for one in losses])
+    squares = torch.zeros_like(want)
+    for _ in range(rounds):
+        selection, _state = rule.select({}, priority, 8, draw)
+        one = (selection.multiplier[:, None, None] * grads[selection.keep]).mean(0)
+        total, squares = total + one, squares + one**2
+    mean = total / rounds
+    error = (squares / rounds - mean**2).clamp(min=0).sqrt() / rounds**0.5
+    assert ((mean - want).abs() <= 4.5 * error + 1e-6).all()
+    assert index.dtype == torch.int64
+
+
+def test_a_budget_in_cost_is_kept_to_within_one_step() -> None:
+    for name in EVERY:
+        run = Run(EVERY[name](), unit="cost", budget=2.5).go()
+        assert 2.5 <= run.sieve.cost <= 2.5 + 4 * B / N, name
+        assert run.sieve.fraction == 1.0
+
+
+def test_a_random_subset_is_one_subset_in_the_order_of_the_whole() -> None:
+    whole, part = (tamis.Sieve(N, p, budget=9, seed=3) for p in (policies.uniform(), policies.random_subset(keep=0.25)))
+    kept = [sum(part.batches(B), []) for _ in range(2)]
+    assert set(kept[0]) == set(kept[1])
+    assert len(set(kept[0])) == round(0.25 * N)
+    order = sum(whole.batches(B), [])
+    assert [i for i in order if i in set(kept[0])] == kept[0]
+
+
+def test_epoch_level_selection_follows_what_was_recorded() -> None:
+    run = Run(epoch_top_k(), budget=2)
+    run.go(math.ceil(N / B))
+    last = run.sieve.recorder.compute(tamis.scores.last_loss())
+    second = Run(epoch_top_k(), budget=2).go().trained[math.ceil(N / B) :]
+    kept = set(sum(second, []))
+    assert kept == set(last.argsort(descending=True, stable=True)[: round(N / 2)].tolist())
+
+
+def test_losses_alone_are_enough() -> None:
+    """Regression: no logits, no classes; what needs them is left out unless it was asked for."""
+    target = X[:, :1]
+    model = nn.Linear(D, 1)
+
+    def squared(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return ((outputs - y) ** 2).mean(1)
+
+    sieve = tamis.Sieve(N, policies.selective_backprop_inbatch(keep=0.5), budget=1, loss_fn=squared)
+    for drawn in sieve.batches(B):
+        index = torch.tensor(drawn)
+        chosen = sieve.select(model, index, X[index], target[index])
+        if chosen is not None:
+            sieve.loss(chosen.index, model(chosen.x), chosen.y).backward()
+    assert set(sieve.examples().columns) == {"index", "trained", "last_loss", "mean_loss"}
+    strict = tamis.Sieve(N, policies.uniform(), budget=1, loss_fn=squared, record=[tamis.scores.aum()])
+    index = torch.tensor(next(iter(strict.batches(B))))
+    with pytest.raises(TamisError, match="aum needs logits"):
+        strict.loss(index, model(X[index]), target[index])
+    with pytest.raises(TamisError, match="one number per example"):
+        tamis_mean = tamis.Sieve(N, policies.uniform(), budget=1, loss_fn=lambda o, y: ((o - y) ** 2).mean())
+        index = torch.tensor(next(iter(tamis_mean.batches(B))))
+        tamis_mean.loss(index, model(X[index]), target[index])
+
+
+def test_dict_batches_are_selected_from() -> None:
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            return self.inner(batch["x"])
+
+    sieve = tamis.Sieve(N, policies.top_k(keep=0.5), budget=1)
+    model, steps = Wrapped(), 0
+    for drawn in sieve.batches(B):
+        index = torch.tensor(drawn)
+        chosen = sieve.select(model, index, {"x": X[index], "extra": [index]}, Y[index])
+        if chosen is not None:
+            assert torch.equal(chosen.x["x"], X[chosen.index])
+            assert torch.equal(chosen.x["extra"][0], chosen.index)
+            sieve.loss(chosen.index, model(chosen.x), chosen.y).backward()
+            steps += 1
+    assert steps == N // (2 * B)
+
+
+def test_top_k_trains_on_the_highest_losses() -> None:
+    model = network()
+    sieve = tamis.Sieve(N, policies.top_k(keep=0.25), budget=1)
+    candidates: list[int] = []
+    for drawn in sieve.batches(B):
+        candidates += drawn
+        index = torch.tensor(drawn)
+        chosen = sieve.select(model, index, X[index], Y[index])
+        if chosen is not None:
+            break
+    model.eval()
+    losses = F.cross_entropy(model(X[candidates]), Y[candidates], reduction="none")
+    assert set(chosen.index.tolist()) == {candidates[i] for i in losses.argsort(descending=True)[:B].tolist()}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"budget": 0}, "budget is 0"),
+        ({"budget": float("nan")}, "budget is nan"),
+        ({"budget": 1, "unit": "hours"}, "unit is 'hours'"),
+    ],
+)
+def test_bad_budgets_are_refused(kwargs: dict[str, object], words: str) -> None:
+    with pytest.raises(TamisError, match=words):
+        tamis.Sieve(N, policies.uniform(), **kwargs)  # type: ignore[arg-type]
+    with pytest.raises(TamisError, match="0 examples"):
+        tamis.Sieve(0, policies.uniform(), budget=1)
+    with pytest.raises(TamisError, match="none is left"):
+        list(tamis.Sieve(3, policies.uniform(), budget=1).batches(B, drop_last=True))
+
+
+def test_a_policy_must_fit_together() -> None:
+    with pytest.raises(TamisError, match="must be a signal"):
+        Policy("x", TopK(), "test", None, level="batch")
+    assert dataclasses.replace(policies.uniform(), rule=Everything()).keep == 1
+    assert policies.top_k().priority is signals.loss
