@@ -1,46 +1,75 @@
-"""Injectors: known damage to labels and inputs, with the truth about every example.
+"""Corruption: injectors that damage a data set on purpose and say exactly what they did.
 
-An injector is a function ``(Arrays, generator) -> (Arrays, Truth)``: pure, its rates nested (at one seed what 10 % touches
-is touched in the same way at 20 %), its Truth the difference between what went in and what came out.
+A new kind of damage is one function in ``labels`` or ``inputs`` and one row of :data:`INJECTORS`.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from functools import partial
 
+import torch
+
+from tamis.corrupt.choose import Injector, check_rate
 from tamis.corrupt.inputs import gaussian_pixels, shuffled_pixels
-from tamis.corrupt.labels import random_labels, random_labels_exclusive
-from tamis.corrupt.nested import Injector, untouched
-from tamis.types import TamisError
+from tamis.corrupt.labels import random_labels
+from tamis.types import Arrays, TamisError, Truth
+
+
+def none(rate: float = 0.0) -> Injector:
+    """The injector that does nothing; its rate can only be 0.
+
+    Raises:
+        TamisError: if another rate is asked for.
+
+    Example:
+        >>> data = Arrays(torch.rand(4, 1), torch.zeros(4, dtype=torch.int64), 2)
+        >>> none()(data, torch.Generator())[0] is data
+        True
+    """
+    if check_rate(rate) != 0:
+        raise TamisError(f'the corruption "none" was asked for at rate {rate}; its rate can only be 0.')
+
+    def inject(data: Arrays, generator: torch.Generator) -> tuple[Arrays, Truth]:
+        return data, Truth(torch.zeros_like(data.y), data.y.clone(), 0.0)
+
+    return inject
+
 
 INJECTORS: dict[str, Callable[[float], Injector]] = {
-    "none": untouched,
+    "none": none,
     "random_labels": random_labels,
-    "random_labels_exclusive": random_labels_exclusive,
+    "random_labels_exclusive": partial(random_labels, exclusive=True),
     "shuffled_pixels": shuffled_pixels,
     "gaussian_pixels": gaussian_pixels,
 }
 
 
-def injector(name: str, rate: float = 0.0) -> Injector:
-    """The injector of that name at ``rate``, the share of examples touched, in [0, 1].
+def injector(name: str, rate: float) -> Injector:
+    """The injector of that name at that rate.
 
     Raises:
-        TamisError: an unknown name (with the nearest known one), a rate outside [0, 1].
+        TamisError: if the name is unknown (with the nearest known one), or the rate is not in [0, 1].
 
     Example:
-        >>> import torch
-        >>> from tamis.types import Arrays
-        >>> clean = Arrays(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), 3)
-        >>> noisy, truth = injector("random_labels_exclusive", 0.5)(clean, torch.Generator().manual_seed(0))
-        >>> truth.realised_rate, int((noisy.y != clean.y).sum())
-        (0.5, 2)
+        >>> data = Arrays(torch.rand(10, 1, 2, 2), torch.zeros(10, dtype=torch.int64), 2)
+        >>> noisy, truth = injector("gaussian_pixels", 0.2)(data, torch.Generator().manual_seed(0))
+        >>> truth.asked_rate, truth.realised_rate
+        (0.2, 0.2)
     """
     if name not in INJECTORS:
-        near = difflib.get_close_matches(name, INJECTORS, 1, cutoff=0)[0]
-        raise TamisError(f"there is no corruption {name!r}; did you mean {near!r}? 'tamis list corruptions' names them all.")
+        near = difflib.get_close_matches(name, INJECTORS, 1, 0)[0]
+        raise TamisError(f'there is no corruption "{name}"; the nearest is "{near}" (known: {", ".join(INJECTORS)}).')
     return INJECTORS[name](rate)
 
 
-__all__ = ["INJECTORS", "Injector", "injector"]
+__all__ = [
+    "INJECTORS",
+    "Injector",
+    "gaussian_pixels",
+    "injector",
+    "none",
+    "random_labels",
+    "shuffled_pixels",
+]

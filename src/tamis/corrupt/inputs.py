@@ -1,51 +1,79 @@
-"""Damaged inputs: the image changes, the label stays."""
+"""Damaged inputs: one function per kind, each handed to :func:`~tamis.corrupt.choose.rewrite`. Labels stay."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from tamis.corrupt.nested import Injector, check_rate, touched, truth_of
-from tamis.types import Arrays, Kind, Truth, generator as stream
+from tamis.corrupt.choose import Injector, rewrite
+from tamis.data.dataset import moments
+from tamis.types import Arrays
+
+_BLOCK = 256  # examples per draw of noise; every block is drawn whole, so that a shorter run is a head of a longer one
 
 
 def shuffled_pixels(rate: float) -> Injector:
-    """Apply one fixed random permutation of the pixels to ``rate`` of the images (Hu et al. 2021).
+    """``round(rate * N)`` pictures with their pixels shuffled, all by *one* permutation of the H x W positions.
 
-    Positions are permuted; the channels of a pixel stay together. Data without positions has its features permuted.
+    ``x'[n, c, p] = x[n, c, pi(p)]``: the channels of a pixel move together, so that colours survive and places do
+    not. A picture the permutation leaves as it was (one flat colour) is clean. Tables ``[N, D]`` have their columns
+    shuffled.
+
+    Args:
+        rate: share of the examples, in [0, 1].
+
+    Raises:
+        TamisError: if the rate is outside [0, 1].
+
+    Example:
+        >>> data = Arrays(torch.rand(10, 3, 4, 4), torch.zeros(10, dtype=torch.int64), 2)
+        >>> noisy, truth = shuffled_pixels(0.5)(data, torch.Generator().manual_seed(0))
+        >>> truth.realised_rate, torch.equal(noisy.x.sum((2, 3)).sort().values, data.x.sum((2, 3)).sort().values)
+        (0.5, False)
+
+    Fails when: the model does not look at places (an MLP can learn one fixed permutation as well as none).
+
+    Reference: Hu et al. 2021, arXiv:2107.07741; Zhang et al. 2017, arXiv:1611.03530. The paper does not say whether
+    channels move together; here they do.
     """
-    share = check_rate(rate)
 
-    def inject(data: Arrays, generator: torch.Generator) -> tuple[Arrays, Truth]:
-        where = touched(len(data.y), share, generator)
-        spatial = data.x.ndim > 2
-        x = data.x.clone()
-        flat = x.flatten(2) if spatial else x
-        permutation = torch.randperm(flat.shape[-1], generator=generator)
-        flat[where] = flat[where][..., permutation]
-        after = data._replace(x=flat.view_as(x))
-        return after, truth_of(data, after, where, Kind.CORRUPTED, share)
+    def change(data: Arrays, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        flat = data.x.flatten(2) if data.x.ndim > 2 else data.x
+        order = torch.randperm(flat.shape[-1], generator=generator).to(flat.device)
+        return flat[chosen][..., order].view(-1, *data.x.shape[1:])
 
-    return inject
+    return rewrite(rate, change)
 
 
 def gaussian_pixels(rate: float) -> Injector:
-    """Replace ``rate`` of the images by Gaussian pixels of the same mean and variance (Hu et al. 2021).
+    """``round(rate * N)`` pictures replaced by Gaussian noise with the mean and variance of the clean training set.
 
-    Mean and variance are those of the whole training set, per channel. Every example has a draw of its own, whatever
-    the rate.
+    ``x'[n, c, p] ~ N(mean_c, var_c)``, independent over pixels and channels; the moments are taken per channel over
+    all N clean pictures. Nothing of the picture is left; its label is. Values are not clipped.
+
+    Args:
+        rate: share of the examples, in [0, 1].
+
+    Raises:
+        TamisError: if the rate is outside [0, 1].
+
+    Example:
+        >>> data = Arrays(torch.rand(10, 1, 4, 4), torch.zeros(10, dtype=torch.int64), 2)
+        >>> gaussian_pixels(0.3)(data, torch.Generator().manual_seed(0))[1].realised_rate
+        0.3
+
+    Fails when: a channel never varies; its noise has no variance either.
+
+    Reference: Hu et al. 2021, arXiv:2107.07741; Zhang et al. 2017, arXiv:1611.03530. The paper does not say over what
+    mean and variance are taken; here over the training set, per channel.
     """
-    share = check_rate(rate)
 
-    def inject(data: Arrays, generator: torch.Generator) -> tuple[Arrays, Truth]:
-        where = touched(len(data.y), share, generator)
-        over = [0, *range(2, data.x.ndim)]
-        std, mean = torch.std_mean(data.x, dim=over, keepdim=True, correction=0)
-        x = data.x.clone()
-        seed = int(torch.randint(0, 2**31, (1,), generator=generator))
-        for index in where.tolist():
-            noise = torch.randn(data.x.shape[1:], generator=stream(seed, "pixels", index))
-            x[index] = noise * std[0] + mean[0]
-        after = data._replace(x=x)
-        return after, truth_of(data, after, where, Kind.CORRUPTED, share)
+    def change(data: Arrays, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        own = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        mean, std = (m.float().view(-1, *[1] * (data.x.ndim - 2)).cpu() for m in moments(data.x))
+        noise = torch.empty(len(chosen), *data.x.shape[1:])
+        for part in noise.split(_BLOCK):
+            part.copy_(torch.randn(_BLOCK, *data.x.shape[1:], generator=own)[: len(part)])
+        return noise.mul_(std).add_(mean)
 
-    return inject
+    return rewrite(rate, change)

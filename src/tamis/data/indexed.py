@@ -1,41 +1,67 @@
-"""Stable indices without rewriting a data set."""
+"""Stable indices without rewriting the data set."""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
+
+from tamis.types import TamisError
 
 
 class Indexed(Dataset[Any]):
-    """Wrap a map-style data set so that every item carries its index first: ``(i, *item)``.
+    """Any map-style data set, with each item's position in front of it: item ``i`` becomes ``(i, *item)``.
 
-    An item that is a dict gains the key ``index``; an item that is neither a tuple, a list nor a dict becomes
-    ``(i, item)``. The data set itself is not touched.
+    Tuples, lists and named tuples become a tuple ``(i, *item)``; mappings become a dict with a further key ``index``;
+    anything else becomes ``(i, item)``. Length, workers and batched fetching (``__getitems__``) are the wrapped data
+    set's own; it stays reachable as ``.dataset``. Under the default collation the indices are an int64 tensor.
+
+    Raises:
+        TamisError: if the data set has no length or no items by position, or an item has a key ``index`` already.
 
     Example:
-        >>> Indexed([("a", 0), ("b", 1)])[1]
-        (1, 'b', 1)
+        >>> from torch.utils.data import DataLoader
+        >>> for index, x, y in DataLoader(Indexed([(0.5, 1), (1.5, 0), (2.5, 1)]), batch_size=2):
+        ...     print(index.tolist(), x.tolist(), y.tolist())
+        [0, 1] [0.5, 1.5] [1, 0]
+        [2] [2.5] [1]
+
+    Fails when: the wrapped data set is itself a subset or a shuffled view: the index is the position in *that*. Wrap
+    the full training set, and let the batch sampler choose.
     """
 
     def __init__(self, dataset: Any) -> None:
+        if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+            raise TamisError(f"Indexed needs a data set with a length and items by position; {type(dataset).__name__} is not.")
+        if isinstance(dataset, Mapping):
+            raise TamisError("Indexed needs items by position 0..N-1; a mapping of keys has none.")
         self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Any:
-        return _with_index(int(index), self.dataset[index])
+    def __getitem__(self, index: Any) -> Any:
+        i = self._position(index)
+        return _with_index(i, self.dataset[i])
 
-    def __getitems__(self, indices: list[int]) -> list[Any]:
+    def __getitems__(self, indices: Sequence[Any]) -> list[Any]:
+        positions = [self._position(index) for index in indices]
         fetch = getattr(self.dataset, "__getitems__", None)
-        items = fetch(indices) if callable(fetch) else [self.dataset[index] for index in indices]
-        return [_with_index(int(index), item) for index, item in zip(indices, items, strict=True)]
+        items = fetch(positions) if fetch else [self.dataset[i] for i in positions]
+        return [_with_index(i, item) for i, item in zip(positions, items, strict=True)]
+
+    def _position(self, index: Any) -> int:
+        i, n = operator.index(index), len(self)
+        if not -n <= i < n:
+            raise IndexError(f"index {i} is outside a data set of {n} items.")
+        return i % n
 
 
-def _with_index(index: int, item: Any) -> Any:
-    if isinstance(item, dict):
-        return {"index": index, **item}
-    if isinstance(item, (tuple, list)):
-        return (index, *item)
-    return (index, item)
+def _with_index(i: int, item: Any) -> Any:
+    if isinstance(item, Mapping):
+        if "index" in item:
+            raise TamisError(f'item {i} has a key "index" already; rename it, and Indexed can add its own.')
+        return {"index": i, **item}
+    return (i, *item) if isinstance(item, tuple | list) else (i, item)
