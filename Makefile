@@ -69,4 +69,4 @@ $(call STAMP,run) $(call STAMP,test) $(call STAMP,dev) $(call STAMP,docs): $(VEN
 	@echo "Installing what '$*' needs into $(VENV) (torch is large: the first time takes a minute or more) ..."
 	@$(PIP) hatchling editables
 	@$(PIP) --no-build-isolation -e '.$(if $(filter-out run,$*),[$*])'
-	@touch $@
+	@rm -f $(VENV)/.$*-* && touch $@

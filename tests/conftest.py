@@ -88,8 +88,8 @@ def _chromium() -> str:
     found = next(filter(None, map(shutil.which, [asked] if asked else CHROMIUM)), None)
     if found is None:
         pytest.fail(
-            f"no Chromium here ({asked or ', '.join(CHROMIUM)}): 'apt-get install chromium', or name one in TAMIS_CHROMIUM, "
-            "or set TAMIS_NO_BROWSER=1 and say why in TAMIS_NO_BROWSER_REASON.",
+            f"no Chromium here ({asked or ', '.join(CHROMIUM)}): 'apt-get install chromium', or name one in "
+            "TAMIS_CHROMIUM, or set TAMIS_NO_BROWSER=1 and say why in TAMIS_NO_BROWSER_REASON.",
             pytrace=False,
         )
     return found

@@ -1,4 +1,4 @@
-"""Imports go one way. The table of docs/architecture.md is the rule; this file walks the imports and holds them to it."""
+"""Imports go one way: this file walks them and holds them to the table of docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def module_name(path: Path, top: Path = PACKAGE) -> str:
 
 
 def imports(name: str, tree: ast.Module, modules: Iterable[str], is_package: bool) -> Iterator[str]:
-    """The modules of ours that ``name`` imports, wherever the statement stands: in a function and for types alone too."""
+    """The modules of ours that ``name`` imports, wherever the statement stands, in a function or for types alone."""
     known = set(modules)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

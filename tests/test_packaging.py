@@ -36,6 +36,11 @@ def run(*command: str | Path, env: dict[str, str] | None = None) -> subprocess.C
     )
 
 
+def distribution(requirement: str) -> str:
+    """The distribution's name, written the one way: of ``Scikit_learn>=1.4`` it is ``scikit-learn``."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement)[0]).lower()
+
+
 def tracked() -> list[Path]:
     """The files of the repository; without git (an unpacked archive), whatever lies in the folders that are shipped."""
     asked = run("git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -120,9 +125,7 @@ def test_importing_changes_nothing_outside_and_stays_light() -> None:
 def test_everything_imported_is_declared() -> None:
     """A program that works in the developer's environment alone imports what nobody declared."""
     names = {"scikit-learn": "sklearn", "pillow": "PIL"}
-    declared = {
-        re.split(r"[^A-Za-z0-9_-]", line)[0].lower() for line in requires("tamis") or () if "extra ==" not in line
-    }
+    declared = {distribution(line) for line in requires("tamis") or () if "extra ==" not in line}
     allowed = {names.get(name, name) for name in declared} | set(sys.stdlib_module_names) | {"tamis", "tomllib"}
     extras = {"faiss", "cleanlab"}  # imported where they are asked for, with a sentence when they are missing
     unknown = set()
@@ -166,11 +169,10 @@ def test_no_path_of_one_machine() -> None:
 def test_the_constraints_pin_every_dependency() -> None:
     """What the Makefile installs is one resolved set, and no pin is bound to one machine's build of torch."""
     lines = [line for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if line and line[0] != "#"]
-    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lines), (
-        "each line is name==version, no local tag"
-    )
-    pinned = {re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in lines}
-    wanted = {re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", line)[0]).lower() for line in requires("tamis") or ()}
+    odd = [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line)]
+    assert not odd, f"a pin is name==version without a local tag: {odd}"
+    pinned = {distribution(line) for line in lines}
+    wanted = {distribution(line) for line in requires("tamis") or ()}
     assert wanted - pinned <= {"tomli"}, f"not pinned: {sorted(wanted - pinned)}"
     assert not {"torchvision", "torchaudio"} & pinned
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tamis.observe import reducers
 from tamis.observe.reducer import Memory, Reducer, State, Sum
-from tamis.observe.reducers import REDUCERS, Count, Drops, Ema, Last, Mean, Settled, Slope, Std
+from tamis.observe.reducers import REDUCERS, Count, Drops, Ema, Last, Mean, Settled, Slope, Std, bytes_per_example
 from tamis.types import TamisError
 
 oracles = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("oracles.py"))))
@@ -58,7 +58,7 @@ def test_the_table_is_the_public_list() -> None:
     assert set(REDUCERS.values()) == public
     assert {name: c.__name__.lower() for name, c in REDUCERS.items()} == {name: name for name in REDUCERS}
     assert set(oracles.REDUCERS) == set(REDUCERS)
-    assert set(reducers.__all__) == {c.__name__ for c in public} | {"REDUCERS", "Reducer", "State"}
+    assert set(reducers.__all__) == {c.__name__ for c in public} | {"REDUCERS", "Reducer", "State", "bytes_per_example"}
 
 
 @ALL
@@ -149,7 +149,7 @@ def test_state_is_a_dict_of_tensors_written_in_place(name: str) -> None:
     assert state["dropped"].shape == ()
     rows = [t for key, t in state.items() if key != "dropped"]
     assert all(t.shape == (N,) for t in rows)
-    assert reducer.bytes_per_example == sum(t.element_size() for t in rows) <= 12
+    assert bytes_per_example(reducer) == sum(t.element_size() for t in rows) <= 12
     held = reducer.compute(state)
     run(reducer, [[(1, 1.0)]], state=state)
     assert held[1].isnan() or held[1] == 0, "compute hands out a fresh tensor"

@@ -45,7 +45,7 @@ def test_a_score_is_documented_and_carries_its_own_name(name: str) -> None:
 @ALL
 def test_needs_are_exactly_what_the_signal_reads(name: str) -> None:
     score = SCORES[name]()
-    whole = Observation(torch.tensor([0]), torch.rand(1), torch.randn(1, 3), torch.tensor([1]), torch.randn(1, 2))
+    whole = Observation(torch.tensor([0]), torch.ones(1), torch.ones(1, 3), torch.tensor([1]), torch.ones(1, 2))
     optional = {"logits", "target", "features"}
     score.signal(whole._replace(**dict.fromkeys(optional - set(score.needs))))
     for need in score.needs:

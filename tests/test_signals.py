@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tamis.observe import signals
 from tamis.observe.signals import SIGNALS
-from tamis.types import Observation, TamisError
+from tamis.types import Observation, TamisError, generator
 
 oracles = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("oracles.py"))))
 torch.set_num_threads(1)
@@ -25,8 +25,16 @@ OF_LOGITS = pytest.mark.parametrize("name", sorted(set(SIGNALS) - {"loss"}))
 HALF = [torch.float16, torch.bfloat16]
 
 
+def randn(*shape: int, requires_grad: bool = False) -> torch.Tensor:
+    return torch.randn(shape, generator=generator(0, "tests"), requires_grad=requires_grad)
+
+
+def labels(n: int, classes: int) -> torch.Tensor:
+    return torch.randint(classes, (n,), generator=generator(0, "labels"))
+
+
 def observe(z: torch.Tensor, y: torch.Tensor, loss: torch.Tensor | None = None) -> Observation:
-    return Observation(torch.arange(len(y)), torch.rand(len(y)) if loss is None else loss, z, y)
+    return Observation(torch.arange(len(y)), randn(len(y)) if loss is None else loss, z, y)
 
 
 def test_the_table_is_the_public_list() -> None:
@@ -57,7 +65,7 @@ def test_equals_its_twin(name: str, data: st.DataObject) -> None:
 @ALL
 @pytest.mark.parametrize("batch", [0, 1, 7])
 def test_one_float32_per_example_and_inputs_untouched(name: str, batch: int) -> None:
-    seen = observe(torch.randn(batch, 5), torch.randint(0, 5, (batch,)))
+    seen = observe(randn(batch, 5), labels(batch, 5))
     before = [t.clone() for t in seen[:4] if t is not None]
     out = SIGNALS[name](seen)
     assert out.shape == (batch,)
@@ -68,7 +76,7 @@ def test_one_float32_per_example_and_inputs_untouched(name: str, batch: int) -> 
 @ALL
 @pytest.mark.parametrize("dtype", [*HALF, torch.float64])
 def test_other_dtypes_are_computed_in_float32(name: str, dtype: torch.dtype) -> None:
-    z, y, loss = torch.randn(64, 30).to(dtype) * 8, torch.randint(0, 30, (64,)), torch.rand(64).to(dtype)
+    z, y, loss = randn(64, 30).to(dtype) * 8, labels(64, 30), randn(64).to(dtype)
     out = SIGNALS[name](observe(z, y, loss))
     assert out.dtype == torch.float32
     assert torch.equal(out, SIGNALS[name](observe(z.float(), y, loss.float())))
@@ -83,13 +91,13 @@ def test_nothing_waits_for_the_device(name: str) -> None:
 
 @ALL
 def test_no_graph_comes_out(name: str) -> None:
-    seen = observe(torch.randn(3, 4, requires_grad=True), torch.tensor([0, 1, 2]), torch.rand(3, requires_grad=True))
+    seen = observe(randn(3, 4, requires_grad=True), torch.tensor([0, 1, 2]), randn(3, requires_grad=True))
     assert not SIGNALS[name](seen).requires_grad
 
 
 @ALL
 def test_global_random_states_are_left_alone(name: str) -> None:
-    seen = observe(torch.randn(3, 4), torch.tensor([0, 1, 2]))
+    seen = observe(randn(3, 4), torch.tensor([0, 1, 2]))
     states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
     SIGNALS[name](seen)
     assert torch.equal(states[0], torch.get_rng_state())
@@ -103,23 +111,23 @@ def test_global_random_states_are_left_alone(name: str) -> None:
 )
 def test_what_is_missing_is_named(name: str, field: str) -> None:
     with pytest.raises(TamisError, match=f"^{name} needs {field}"):
-        SIGNALS[name](observe(torch.randn(2, 3), torch.tensor([0, 1]))._replace(**{field: None}))
+        SIGNALS[name](observe(randn(2, 3), torch.tensor([0, 1]))._replace(**{field: None}))
 
 
 @pytest.mark.parametrize(
     ("name", "change", "says"),
     [
         ("loss", {"loss": torch.tensor(0.5)}, "one loss per example"),
-        ("margin", {"logits": torch.randn(2)}, "margin needs logits"),
-        ("el2n", {"logits": torch.randn(3, 3)}, "el2n needs logits"),
-        ("correct", {"logits": torch.randn(2, 1)}, "correct needs logits of at least two classes"),
-        ("confidence", {"target": torch.randn(2, 3)}, "confidence needs target"),
+        ("margin", {"logits": randn(2)}, "margin needs logits"),
+        ("el2n", {"logits": randn(3, 3)}, "el2n needs logits"),
+        ("correct", {"logits": randn(2, 1)}, "correct needs logits of at least two classes"),
+        ("confidence", {"target": randn(2, 3)}, "confidence needs target"),
         ("confidence", {"target": torch.zeros(2)}, "confidence needs target"),
     ],
 )
 def test_wrong_shapes_are_named(name: str, change: dict[str, torch.Tensor], says: str) -> None:
     with pytest.raises(TamisError, match=says):
-        SIGNALS[name](observe(torch.randn(2, 3), torch.tensor([0, 1]))._replace(**change))
+        SIGNALS[name](observe(randn(2, 3), torch.tensor([0, 1]))._replace(**change))
 
 
 def test_a_tie_is_not_correct() -> None:
@@ -152,7 +160,7 @@ def test_orientation_on_an_easy_and_a_hard_example(name: str, higher_is_harder: 
 
 
 def test_el2n_is_the_gradient_of_cross_entropy_with_respect_to_the_logits() -> None:
-    z, y = torch.randn(6, 5, requires_grad=True), torch.randint(0, 5, (6,))
+    z, y = randn(6, 5, requires_grad=True), labels(6, 5)
     torch.nn.functional.cross_entropy(z, y, reduction="sum").backward()
     assert z.grad is not None
     torch.testing.assert_close(signals.el2n(observe(z, y)), z.grad.norm(dim=1))

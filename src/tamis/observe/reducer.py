@@ -52,11 +52,6 @@ class Reducer(ABC):
         state = {name: torch.full((n,), start, dtype=dtype, device=device) for name, (dtype, start) in columns}
         return {**state, "dropped": torch.zeros((), dtype=torch.int64, device=device)}
 
-    @property
-    def bytes_per_example(self) -> int:
-        """Memory of a state, in bytes for each of its N examples."""
-        return sum(dtype.itemsize for dtype, _ in self.columns.values())
-
     @final
     def update(self, state: State, index: Tensor, value: Tensor) -> None:
         """Record a batch in ``state``, in place; no host synchronisation.
@@ -154,6 +149,11 @@ class Memory(Reducer, ABC):
                 "merge; give it shards of different examples."
             )
         return {name: torch.where(theirs, b[name], a[name]) for name in self.columns}
+
+
+def bytes_per_example(reducer: Reducer) -> int:
+    """Memory of a reducer's state, in bytes for each of its N examples."""
+    return sum(dtype.itemsize for dtype, _ in reducer.columns.values())
 
 
 def where_seen(state: State, value: Tensor) -> Tensor:

@@ -9,10 +9,23 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tamis.observe.reducer import Columns, Memory, Reducer, State, Sum, groups, where_seen
+from tamis.observe.reducer import Columns, Memory, Reducer, State, Sum, bytes_per_example, groups, where_seen
 from tamis.types import TamisError
 
-__all__ = ["REDUCERS", "Count", "Drops", "Ema", "Last", "Mean", "Reducer", "Settled", "Slope", "State", "Std"]
+__all__ = [
+    "REDUCERS",
+    "Count",
+    "Drops",
+    "Ema",
+    "Last",
+    "Mean",
+    "Reducer",
+    "Settled",
+    "Slope",
+    "State",
+    "Std",
+    "bytes_per_example",
+]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,47 @@
+"""What an example's loss is beside the sum over the candidates it happens to meet."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tamis.theory.ranks import Array, choose
+
+NODES = 96  # of the quadrature over t
+INDEPENDENT = 2**40  # a training set so large that candidates are independent draws
+
+
+def reciprocal_sum(l: Array, candidates: int, population: int) -> Array:
+    """E[1 / S | i is a candidate] ``[N]``, S the sum of ``l`` over M candidates dealt from the population.
+
+    ``E[1 / S; i in] = ∫ E[exp(-t S); i in] dt``. Of all ways to deal M of N, ``[z^M] Π_j (1 + z a_j)`` with
+    ``a_j = exp(-t l_j)`` gathers their exp(-t S), and at its saddlepoint ``Σ_j p_j = M, p_j = z a_j / (1 + z a_j)``, it is
+    ``Π_j (1 + z a_j) / (z^M sqrt(2 π V)), V = Σ_j p_j (1 - p_j)``, of which the share p_i has i in it.
+    With M above N the candidates count as independent draws.
+    """
+    m, n = candidates, population if candidates <= population else INDEPENDENT
+    if m == n:
+        return np.full(len(l), 1 / (m * l.mean()))
+    f, copies, scale = m / n, n / len(l), m * l.mean()
+    u, du = np.polynomial.legendre.leggauss(NODES)
+    u, du = (u + 1) / 2, du / 2  # t = u / (1 - u) in units of 1 / E[S]
+    z = f / (1 - f)
+    origin, spread = n * np.log1p(z) - m * np.log(z), n * f * (1 - f)
+    expected = np.zeros(len(l))
+    for t, dt in zip(u / (1 - u) / scale, du / (1 - u) ** 2 / scale, strict=True):
+        a = np.exp(-t * l)
+        for _ in range(50):  # Newton in log z, from the saddlepoint of the t before
+            p = z * a / (1 + z * a)
+            excess, variance = copies * p.sum() - m, copies * (p * (1 - p)).sum()
+            if abs(excess) < 1e-9 * m:
+                break
+            z *= np.exp(np.clip(-excess / max(variance, 1e-300), -2, 2))
+        log_transform = copies * np.log1p(z * a).sum() - m * np.log(z) - origin
+        expected += dt * p / f * np.exp(log_transform) * np.sqrt(spread / variance)
+    return expected
+
+
+def none_other(candidates: int, zeros: int, population: int) -> float:
+    """P(the M - 1 other candidates are of the ``zeros`` too | one is): every loss of the batch is 0."""
+    if candidates > population:
+        return float((zeros / population) ** (candidates - 1))
+    return float(np.exp(choose(max(zeros, 1) - 1, candidates - 1) - choose(population - 1, candidates - 1)))
