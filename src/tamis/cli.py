@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from tamis.types import TamisError
+
+# typer carries its own click: these are the bases of its errors, whichever click that is.
+UsageError, ClickException = typer.BadParameter.__mro__[1:3]
 
 app = typer.Typer(
     name="tamis",
@@ -148,9 +150,9 @@ def main() -> None:
     except TamisError as error:
         print(f"tamis: {error}", file=sys.stderr)
         code = 2
-    except click.exceptions.Abort:
+    except typer.Abort:
         code = 130
-    except click.ClickException as error:
+    except ClickException as error:
         print(f"tamis: {_sentence(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
@@ -162,7 +164,7 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _sentence(error: click.ClickException) -> str:
+def _sentence(error: Any) -> str:
     message = error.format_message().strip()
-    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "tamis"
+    command = error.ctx.command_path if isinstance(error, UsageError) and error.ctx else "tamis"
     return f"{message[:1].lower()}{message[1:].rstrip('.')}; see '{command} --help'."

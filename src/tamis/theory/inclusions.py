@@ -193,8 +193,8 @@ def inclusion_proportional_draw(
 ) -> Array:
     """k = floor(keep M) draws with replacement from M candidates, in proportion to their loss.
 
-    ``k l E[1 / S]``, S the sum over the M candidates, ``E[1 / S] = ∫ E[exp(-t S)] dt`` given that it is one of them. The
-    transform of a sum without replacement is a saddlepoint's , exact for N >> M and for M = N.
+    ``k l E[1 / S]``, S the sum over the M candidates, ``E[1 / S] = ∫ E[exp(-t S)] dt`` given that it is one of them.
+    Exact for independent candidates (N >> M) and for M = N; between them a saddlepoint stands for the sum's transform.
 
     Args, Returns: as for :func:`inclusion_top_k`, but up to k; negative losses count as 0, all zero as equal.
     Weights do not change how often an example is drawn, but what it weighs: :func:`shares_proportional_draw`.
@@ -221,7 +221,7 @@ def shares_proportional_draw(
 ) -> tuple[float, float]:
     """Two shares of noise of draws in proportion: by count, and by weight where each draw weighs 1 / E[times drawn].
 
-    The weights undo the draw, so the second is the base rate (among what has a loss above 0), while the first stays raised:
+    The weights undo the draw, so the second is the base rate (among losses above 0), while the first stays raised:
     noise is still drawn more often, each time with a smaller weight.
 
     Returns:

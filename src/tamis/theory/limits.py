@@ -120,7 +120,7 @@ def _worst_proportional(rate: float, ratio: float = math.inf) -> float:
 
 WORST_CASE: dict[str, Callable[..., float]] = {
     "Everything": lambda rate: rate,
-    "UniformDraw": lambda rate: rate,
+    "UniformDraw": lambda rate, keep=1.0: rate,
     "StreamingPower": lambda rate, beta=1.0: 1 - (1 - rate) ** (beta + 1),
     "PowerDraw": _worst_power_draw,
     "TopK": lambda rate, keep=1 / 3: min(1.0, rate / keep),

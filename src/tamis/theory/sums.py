@@ -13,9 +13,10 @@ INDEPENDENT = 2**40  # a training set so large that candidates are independent d
 def reciprocal_sum(l: Array, candidates: int, population: int) -> Array:
     """E[1 / S | i is a candidate] ``[N]``, S the sum of ``l`` over M candidates dealt from the population.
 
-    ``E[1 / S; i in] = ∫ E[exp(-t S); i in] dt``. Of all ways to deal M of N, ``[z^M] Π_j (1 + z a_j)`` with
-    ``a_j = exp(-t l_j)`` gathers their exp(-t S), and at its saddlepoint ``Σ_j p_j = M, p_j = z a_j / (1 + z a_j)``, it is
-    ``Π_j (1 + z a_j) / (z^M sqrt(2 π V)), V = Σ_j p_j (1 - p_j)``, of which the share p_i has i in it.
+    ``E[1 / S; i in] = ∫ E[exp(-t S); i in] dt``. With ``a_j = exp(-t l_j)``, the coefficient of z^M in Π_j (1 + z a_j)
+    is the sum of exp(-t S) over all ways to deal M of N. At its saddlepoint, ``Σ_j p_j = M`` where
+    ``p_j = z a_j / (1 + z a_j)``, it is ``Π_j (1 + z a_j) / (z^M sqrt(2 π V)), V = Σ_j p_j (1 - p_j)``, and of that the
+    share p_i has i in the batch.
     With M above N the candidates count as independent draws.
     """
     m, n = candidates, population if candidates <= population else INDEPENDENT
@@ -26,17 +27,20 @@ def reciprocal_sum(l: Array, candidates: int, population: int) -> Array:
     u, du = (u + 1) / 2, du / 2  # t = u / (1 - u) in units of 1 / E[S]
     z = f / (1 - f)
     origin, spread = n * np.log1p(z) - m * np.log(z), n * f * (1 - f)
-    expected = np.zeros(len(l))
+    expected, transform = np.zeros(len(l)), 1.0
     for t, dt in zip(u / (1 - u) / scale, du / (1 - u) ** 2 / scale, strict=True):
         a = np.exp(-t * l)
         for _ in range(50):  # Newton in log z, from the saddlepoint of the t before
             p = z * a / (1 + z * a)
-            excess, variance = copies * p.sum() - m, copies * (p * (1 - p)).sum()
+            excess, variance = copies * p.sum() - m, max(copies * (p * (1 - p)).sum(), 1e-12)
             if abs(excess) < 1e-9 * m:
                 break
-            z *= np.exp(np.clip(-excess / max(variance, 1e-300), -2, 2))
-        log_transform = copies * np.log1p(z * a).sum() - m * np.log(z) - origin
-        expected += dt * p / f * np.exp(log_transform) * np.sqrt(spread / variance)
+            z *= np.exp(np.clip(-excess / variance, -2, 2))
+        log_transform = copies * np.log1p(z * a).sum() - m * np.log(z) - origin + np.log(spread / variance) / 2
+        transform = min(transform, np.exp(min(log_transform, 0.0)))  # E[exp(-t S)] is 1 at t = 0 and only falls
+        if transform < 1e-30:
+            break
+        expected += dt * p / f * transform
     return expected
 
 

@@ -1,0 +1,118 @@
+"""What is drawn and what was consumed: epochs of batches, and the match between the two.
+
+A loader runs ahead of training. Every drawn batch waits here with its weights until training hands it back; a batch that is
+not the one drawn next is refused; and the state counts *consumed* batches, so what was only drawn is drawn again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tamis.types import TamisError
+
+Plan = tuple[Tensor, Tensor | None]
+"""An epoch's examples in order, ``[k]`` int64, and the multiplier ``[k]`` of each loss, or None where all weigh 1."""
+
+
+class Drawing:
+    """The epochs of one run: ``epoch`` and ``consumed`` of its ``length`` batches, and what is drawn ahead."""
+
+    def __init__(self) -> None:
+        self.epoch, self.consumed, self.length = 0, 0, 1
+        self.batch: int | None = None
+        self.plan: Plan | None = None
+        self._ahead: deque[Plan] = deque()
+        self._touched = False
+        self._astray: Tensor | None = None
+
+    @property
+    def passes(self) -> float:
+        """Passes over the training set so far, as consumed."""
+        return self.epoch + self.consumed / self.length
+
+    @property
+    def ahead(self) -> tuple[int, int]:
+        """Batches and examples drawn and not yet consumed."""
+        return len(self._ahead), sum(len(index) for index, _ in self._ahead)
+
+    def serve(self, batch: int) -> None:
+        """Settle the trained batch size, once for a run."""
+        if batch < 1:
+            raise TamisError(f"the batch size is {batch}, but a batch holds at least one example.")
+        if self.batch not in (None, batch):
+            raise TamisError(f"this Sieve already serves batches of {self.batch}; it cannot change to {batch}.")
+        self.batch = batch
+
+    def begin(self, batch: int, drop_last: bool, form_plan: Callable[[int], Plan], full: Callable[[], bool]) -> Iterator[list[int]]:
+        """An iterator over the next epoch, or over the rest of the one that a state was loaded from.
+
+        A loader may ask twice for one epoch's iterator; an epoch is over only once it was begun.
+        """
+        self.raise_astray()
+        if self._touched:
+            self.epoch, self.consumed, self.plan = self.epoch + 1, 0, None
+        self._touched = False
+        self._ahead.clear()
+        if self.plan is None:
+            self.plan = form_plan(self.epoch)
+        planned = len(self.plan[0])
+        self.length = planned // batch if drop_last else -(-planned // batch)
+        if self.length == 0:
+            raise TamisError(
+                f"an epoch has {planned} examples to train on and drop_last leaves out batches under {batch}: none is left."
+            )
+        return self._draw(self.plan, batch, self.epoch, full)
+
+    def _draw(self, plan: Plan, batch: int, epoch: int, full: Callable[[], bool]) -> Iterator[list[int]]:
+        index, multiplier = plan
+        for number in range(self.consumed, self.length):
+            if self.epoch != epoch:
+                raise TamisError("two iterators of one Sieve are open; finish an epoch before the next begins.")
+            if full():
+                return
+            piece = slice(number * batch, (number + 1) * batch)
+            self._ahead.append((index[piece], None if multiplier is None else multiplier[piece]))
+            yield index[piece].tolist()
+
+    def claim(self, index: Tensor) -> Tensor | None:
+        """Match a batch with the oldest one drawn and count it as consumed; returns its multipliers."""
+        if not self._ahead:
+            raise TamisError("no batch is waiting for this one; take batches from sieve.batches(...), once each.")
+        expected, multiplier = self._ahead.popleft()
+        self.check(index, expected)
+        self.consumed += 1
+        self._touched = True
+        return multiplier
+
+    def check(self, index: Tensor, expected: Tensor) -> None:
+        """On the CPU at once; on an accelerator the answer stays there and is asked for at the epoch's end."""
+        if index.shape != expected.shape or (not index.is_cuda and not torch.equal(index, expected.cpu())):
+            raise TamisError(
+                f"this batch is not the one drawn next (batch {self.consumed} of epoch {self.epoch}): "
+                "train on every batch once, in the loader's order, and hand its index over unchanged."
+            )
+        if index.is_cuda:
+            astray = (index != expected.to(index.device, non_blocking=True)).any()
+            self._astray = astray if self._astray is None else self._astray | astray
+
+    def raise_astray(self) -> None:
+        """Raise what ``check`` left on the accelerator, where an epoch ends."""
+        if self._astray is not None and self.consumed >= self.length and bool(self._astray):
+            raise TamisError("a batch of this epoch was not the one drawn; train on every batch once, in order.")
+
+    def state_dict(self, keep_plan: bool) -> dict[str, Any]:
+        """``keep_plan`` where the seed alone does not decide the plan."""
+        return {"place": (self.epoch, self.consumed, self.length, self.batch), "plan": self.plan if keep_plan else None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch, self.consumed, self.length, batch = state["place"]
+        if None not in (self.batch, batch) and self.batch != batch:
+            raise TamisError(f"the state was saved with batches of {batch}, but this Sieve serves {self.batch}.")
+        self.plan, self._astray = state["plan"], None
+        self._ahead.clear()
+        self._touched = self.consumed >= self.length

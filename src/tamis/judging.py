@@ -1,0 +1,140 @@
+"""Batch-level judging: candidates wait until there are enough, a rule keeps some, the kept wait until a batch is full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tamis.nested import Batch, cut, join, take
+from tamis.selection.policies import Policy
+from tamis.selection.schedules import Progress
+from tamis.types import Costs, Observation, TamisError, generator
+
+
+class Chosen(NamedTuple):
+    """A batch to train on: ``index`` ``[b]`` int64 positions in the full training set, and the user's ``x`` and ``y``."""
+
+    index: Tensor
+    x: Batch
+    y: Batch
+
+
+class Pool(NamedTuple):
+    """Examples that wait, in the order they came, and the ``multiplier`` ``[n]`` of each loss."""
+
+    chosen: Chosen
+    multiplier: Tensor
+
+    @property
+    def size(self) -> int:
+        return int(self.multiplier.shape[0])
+
+
+class Pending(NamedTuple):
+    """The batch handed out and not yet trained on: its indices, multipliers, and whether the policy selected it."""
+
+    index: Tensor
+    multiplier: Tensor
+    selected: bool
+
+
+class Judge:
+    """A policy at work: the states of its rule and schedule, and the two pools."""
+
+    def __init__(self, policy: Policy, seed: int) -> None:
+        self.policy, self.seed = policy, seed
+        self.rule_state, self.schedule_state = policy.rule.init(), policy.schedule.init()
+        self.pending: Pending | None = None
+        self._waiting: Pool | None = None
+        self._ready: Pool | None = None
+
+    def active(self, progress: Progress) -> bool:
+        """True when the schedule lets the policy select."""
+        return self.policy.schedule.active(self.schedule_state, progress)
+
+    def notice(self, observation: Observation) -> None:
+        """A plain step tells the schedule (a variance gate) what its priorities were, for free."""
+        if self.schedule_state and callable(self.policy.priority):
+            self.schedule_state = self.policy.schedule.observe(self.schedule_state, self.policy.priority(observation))
+
+    def arrive(self, chosen: Chosen, selecting: bool) -> None:
+        """Candidates enter: to wait for a selection, or, while the policy does not select, straight to what is ready."""
+        arrived = Pool(chosen, torch.ones(len(chosen.index), device=_device(chosen.y, chosen.index)))
+        if selecting:
+            self._waiting = _append(self._waiting, arrived)
+        else:
+            self._ready = _append(self._ready, _append(self._waiting, arrived))
+            self._waiting = None
+
+    def sift(self, look: Callable[[Chosen], Observation], batch: int, selections: int) -> Costs:
+        """Select as soon as there are enough candidates; returns what that cost.
+
+        Args:
+            look: a forward of candidates that leaves no trace. batch: the trained size. selections: made before.
+        """
+        spent = Costs()
+        while self._waiting is not None:
+            wanted = self._waiting.size if self.policy.rule.streaming else self.policy.candidates(batch)
+            if self._waiting.size < wanted:
+                break
+            head, self._waiting = _split(self._waiting, wanted)
+            priority = self.policy.priority(look(head.chosen))  # type: ignore[misc, operator]
+            self.schedule_state = self.policy.schedule.observe(self.schedule_state, priority)
+            draw = generator(self.seed, "select", selections + spent.selections)
+            selection, self.rule_state = self.policy.rule.select(self.rule_state, priority, batch, draw)
+            spent += Costs(forwards=wanted, selections=1)
+            kept = Chosen(*(take(part, selection.keep) for part in head.chosen))
+            self._ready = _append(self._ready, Pool(kept, selection.multiplier))
+        return spent
+
+    def full_batch(self, batch: int, selected: bool) -> Chosen | None:
+        """Hand out exactly ``batch`` examples, or None until there are as many."""
+        if self._ready is None or self._ready.size < batch:
+            return None
+        head, self._ready = _split(self._ready, batch)
+        self.pending = Pending(head.chosen.index, head.multiplier, selected)
+        return head.chosen
+
+    def state_dict(self) -> dict[str, Any]:
+        if self.pending is not None:
+            raise TamisError("a batch from select has not been trained on yet; take the state after its loss.")
+        return {
+            "rule": self.rule_state,
+            "schedule": self.schedule_state,
+            "waiting": self._waiting and _flat(self._waiting),
+            "ready": self._ready and _flat(self._ready),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rule_state, self.schedule_state = dict(state["rule"]), dict(state["schedule"])
+        self._waiting, self._ready = (flat and Pool(Chosen(*flat[:3]), flat[3]) for flat in (state["waiting"], state["ready"]))
+        self.pending = None
+
+
+def _append(pool: Pool | None, more: Pool | None) -> Pool:
+    if pool is None or more is None:
+        either = pool or more
+        assert either is not None
+        return either
+    return Pool(Chosen(*join([pool.chosen, more.chosen])), torch.cat([pool.multiplier, more.multiplier]))
+
+
+def _split(pool: Pool, size: int) -> tuple[Pool, Pool | None]:
+    def part(start: int, stop: int | None) -> Pool:
+        return Pool(Chosen(*cut(pool.chosen, start, stop)), pool.multiplier[start:stop])
+
+    return part(0, size), part(size, None) if pool.size > size else None
+
+
+def _flat(pool: Pool) -> tuple[Any, ...]:
+    """A pool for a state dict: copies, so that it does not hold the batches it was cut from."""
+    return (*(take(part, torch.arange(pool.size)) for part in pool.chosen), pool.multiplier.clone())
+
+
+def _device(batch: Batch, fallback: Tensor) -> torch.device:
+    while isinstance(batch, (dict, list, tuple)) and batch:
+        batch = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
+    return batch.device if isinstance(batch, Tensor) else fallback.device

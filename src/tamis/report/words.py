@@ -1,0 +1,81 @@
+"""Numbers and policies as a reader sees them: one colour, shape and letter a policy, one way to write a per cent."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import polars as pl
+
+from tamis.report.svg import SHAPES
+
+COLOURS = 7  # of methods in study.css; the standard and the random subset have one of their own
+
+
+class Style(NamedTuple):
+    """How a policy looks in every figure: a CSS class, a shape, a letter."""
+
+    css: str
+    shape: str
+    letter: str
+
+
+def styles(runs: pl.DataFrame) -> dict[str, Style]:
+    """One style a policy, in the order of the records; shapes and letters keep apart what a reader's eyes may not."""
+    methods = runs.filter(pl.col("role") == "method")["policy"].unique(maintain_order=True)
+    found = {"uniform": Style("uniform", "circle", "U"), "random_subset": Style("subset", "square", "R")}
+    for k, policy in enumerate(methods):
+        found[policy] = Style(f"c{k % COLOURS}", SHAPES[(k + 1) % len(SHAPES)], chr(ord("A") + k % 26))
+    return found
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction as a per cent; a dash where there is none.
+
+    Example:
+        >>> percent(0.1234), percent(None)
+        ('12.3 %', '—')
+    """
+    return "—" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
+
+
+def tick(value: float) -> str:
+    """A fraction as a per cent at an axis, as short as it can be."""
+    return f"{100 * value:.6g} %".replace("-", "−")
+
+
+def points(value: float | None) -> str:
+    """A difference of fractions in percentage points, with its sign.
+
+    Example:
+        >>> points(-0.0123), points(0.2)
+        ('−1.23', '+20.00')
+    """
+    if value is None or not math.isfinite(value):
+        return "—"
+    return f"{100 * value:+.2f}".replace("-", "−")
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """The two ends of an interval in percentage points."""
+    return "—" if low is None or high is None else f"{points(low)} to {points(high)}"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A plain number; a dash where there is none."""
+    return "—" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
+
+
+def setting_name(dataset: str, size: int, model: str) -> str:
+    """A setting in words."""
+    return f"{dataset}, {size:,} examples, {model}"
+
+
+def listed(items: list[str]) -> str:
+    """Items as prose.
+
+    Example:
+        >>> listed(["a", "b", "c"])
+        'a, b and c'
+    """
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
