@@ -149,7 +149,7 @@ def train(
                 if sieve.done:
                     break
                 if sieve.fraction >= len(curve) / points:
-                    _raise_unless_finite(loss, number)
+                    _raise_unless_finite(loss.detach(), number)
                     mark()
                     look_now()
                 elif sieve.fraction >= (len(curve) - 1 + len(looks) / LOOKS) / points:

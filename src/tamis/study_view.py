@@ -12,14 +12,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tamis.report.study import study_report
-from tamis.study.evaluate import main_table
 from tamis.study.grid import Event, study
 from tamis.study.plan import Plan
 
 
 def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bool) -> None:
     """Run a study with a bar for the grid and one for each run under way; then print its table and its page's path."""
+    from tamis.report import study_report  # plots are heavy to import
+    from tamis.study.evaluate import main_table
+
     console = Console()
     total = sum(1 for _ in plan.jobs())
     console.print(f"[bold]{escape(plan.name)}[/bold]: {escape(plan.title)}")

@@ -11,9 +11,9 @@ from functools import partial
 
 import torch
 
-from tamis.corrupt.choose import Injector, check_rate
 from tamis.corrupt.inputs import gaussian_pixels, shuffled_pixels
 from tamis.corrupt.labels import random_labels
+from tamis.corrupt.nested import Injector, check_rate
 from tamis.types import Arrays, TamisError, Truth
 
 
@@ -46,7 +46,7 @@ INJECTORS: dict[str, Callable[[float], Injector]] = {
 }
 
 
-def injector(name: str, rate: float) -> Injector:
+def injector(name: str, rate: float = 0.0) -> Injector:
     """The injector of that name at that rate.
 
     Raises:
@@ -60,7 +60,7 @@ def injector(name: str, rate: float) -> Injector:
     """
     if name not in INJECTORS:
         near = difflib.get_close_matches(name, INJECTORS, 1, 0)[0]
-        raise TamisError(f'there is no corruption "{name}"; the nearest is "{near}" (known: {", ".join(INJECTORS)}).')
+        raise TamisError(f'there is no corruption "{name}"; did you mean "{near}"? (known: {", ".join(INJECTORS)})')
     return INJECTORS[name](rate)
 
 

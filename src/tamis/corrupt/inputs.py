@@ -1,12 +1,11 @@
-"""Damaged inputs: one function per kind, each handed to :func:`~tamis.corrupt.choose.rewrite`. Labels stay."""
+"""Damaged inputs: one function per kind, each handed to :func:`~tamis.corrupt.nested.rewrite`. Labels stay."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from tamis.corrupt.choose import Injector, rewrite
-from tamis.data.dataset import moments
+from tamis.corrupt.nested import Injector, rewrite
 from tamis.types import Arrays
 
 _BLOCK = 256  # examples per draw of noise; every block is drawn whole, so that a shorter run is a head of a longer one
@@ -70,7 +69,8 @@ def gaussian_pixels(rate: float) -> Injector:
 
     def change(data: Arrays, chosen: Tensor, generator: torch.Generator) -> Tensor:
         own = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        mean, std = (m.float().view(-1, *[1] * (data.x.ndim - 2)).cpu() for m in moments(data.x))
+        over = [d for d in range(data.x.ndim) if d != 1]
+        std, mean = (m[0].cpu() for m in torch.std_mean(data.x, over, correction=0, keepdim=True))
         noise = torch.empty(len(chosen), *data.x.shape[1:])
         for part in noise.split(_BLOCK):
             part.copy_(torch.randn(_BLOCK, *data.x.shape[1:], generator=own)[: len(part)])

@@ -1,11 +1,11 @@
-"""Label noise: one function per kind, each a proposal of labels handed to :func:`~tamis.corrupt.choose.relabel`."""
+"""Label noise: one function per kind, each a proposal of labels handed to :func:`~tamis.corrupt.nested.relabel`."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from tamis.corrupt.choose import Injector, relabel
+from tamis.corrupt.nested import Injector, relabel
 from tamis.types import Arrays, TamisError
 
 

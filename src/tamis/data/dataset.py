@@ -85,7 +85,7 @@ def validate(arrays: Arrays, where: str = "the data") -> Arrays:
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and population standard deviation of ``x`` ``[N, C, ...]`` per channel, ``[C]`` float64 each.
 
-    Accumulated in float64 over slices of the data, the deviations about the mean: no copy of the whole is made.
+    Summed in float64 over slices of the data, and the squares about the mean: no copy of the whole is made.
 
     Example:
         >>> mean, std = moments(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
@@ -94,9 +94,10 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     over = [d for d in range(x.ndim) if d != 1]
     count = x.numel() / x.shape[1]
-    mean = sum(part.double().sum(over) for part in x.split(4096)) / count
-    view = mean.view(-1, *[1] * (x.ndim - 2))
-    return mean, (sum((part.double() - view).square().sum(over) for part in x.split(4096)) / count).sqrt()
+    mean = torch.stack([part.sum(over, dtype=torch.float64) for part in x.split(1024)]).sum(0) / count
+    centre = mean.to(x.dtype).view(-1, *[1] * (x.ndim - 2))
+    squares = [(part - centre).square_().sum(over, dtype=torch.float64) for part in x.split(1024)]
+    return mean, (torch.stack(squares).sum(0) / count).sqrt()
 
 
 def normalise(train: Arrays, test: Arrays) -> tuple[Arrays, Arrays]:

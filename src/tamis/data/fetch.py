@@ -8,28 +8,39 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pooch
-import requests
 
 from tamis.types import TamisError
 
 
 def cache_dir() -> Path:
     """The folder for downloaded and decoded data: ``$TAMIS_CACHE``, or the platform's cache folder for ``tamis``."""
+    import pooch  # with requests behind it; imported where it is needed, so that `import tamis` stays light
+
     return Path(os.environ.get("TAMIS_CACHE") or pooch.os_cache("tamis")).expanduser()
 
 
-def sha256(data: bytes | Path) -> str:
-    """The SHA-256 of bytes or of a file, in hexadecimal.
+def sha256(data: bytes) -> str:
+    """The SHA-256 of bytes, in hexadecimal.
 
     Example:
         >>> sha256(b"")[:8]
         'e3b0c442'
     """
-    if isinstance(data, bytes):
-        return hashlib.sha256(data).hexdigest()
-    with data.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else sha256(stream.read())
+    return hashlib.sha256(data).hexdigest()
+
+
+def checked(path: Path, known_hash: str) -> Path:
+    """``path``, if the file there has the hash "md5:…" or "sha256:…".
+
+    Raises:
+        TamisError: if it has another.
+    """
+    import pooch
+
+    algorithm, _, expected = known_hash.partition(":")
+    if pooch.file_hash(str(path), alg=algorithm) != expected:
+        raise TamisError(f"{path} is not the published file: its {algorithm} is not {expected}; fetch it again.")
+    return path
 
 
 def download(url: str, known_hash: str, folder: str) -> Path:
@@ -44,6 +55,8 @@ def download(url: str, known_hash: str, folder: str) -> Path:
     Raises:
         TamisError: if it cannot be reached, or its contents have another hash; nothing stays behind under its name.
     """
+    import pooch
+
     name = url.rsplit("/", 1)[-1]
     path = cache_dir() / folder
     try:
@@ -51,8 +64,9 @@ def download(url: str, known_hash: str, folder: str) -> Path:
     except ValueError as error:
         if "hash" not in str(error):
             raise TamisError(f"{url} cannot be downloaded ({error}).") from error
-        raise TamisError(f"{url} does not have the {known_hash.replace(':', ' ')}; nothing was kept, try again.") from error
-    except (requests.RequestException, OSError) as error:
+        expected = known_hash.replace(":", " ")
+        raise TamisError(f"what {url} sent does not have the {expected}; nothing was kept, try again.") from error
+    except OSError as error:  # requests' own errors are of this kind
         reason = type(error).__name__
         raise TamisError(f"{url} cannot be downloaded to {path} ({reason}); place the file there yourself.") from error
 

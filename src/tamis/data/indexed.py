@@ -33,8 +33,10 @@ class Indexed(Dataset[Any]):
     """
 
     def __init__(self, dataset: Any) -> None:
-        if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
-            raise TamisError(f"Indexed needs a data set with a length and items by position; {type(dataset).__name__} is not.")
+        by_position = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+        if isinstance(dataset, IterableDataset) or not by_position:
+            kind = type(dataset).__name__
+            raise TamisError(f"Indexed needs a data set with a length and items by position; a {kind} has none.")
         if isinstance(dataset, Mapping):
             raise TamisError("Indexed needs items by position 0..N-1; a mapping of keys has none.")
         self.dataset = dataset

@@ -16,23 +16,37 @@ import numpy as np
 import torch
 
 from tamis.data.dataset import Dataset, normalise, subset, subset_index, validate
-from tamis.data.fetch import cache_dir, download, load_whole, save_whole, sha256
+from tamis.data.fetch import cache_dir, checked, download, load_whole, save_whole, sha256
 from tamis.data.formats import decode_images, gunzip, parse_idx, read_cifar_binary, read_npz
 from tamis.types import Arrays, TamisError, generator
 
+__all__ = ["DATASETS", "Dataset", "load", "subset"]
+
 _FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _FASHION_SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
-_FASHION = {  # file: (md5 of the file as published, sha256 of what is inside; Debian compresses it anew)
-    "train-images-idx3-ubyte.gz": ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
-    "train-labels-idx1-ubyte.gz": ("25c81989df183df01b3e8a0aad5dffbe", "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
-    "t10k-images-idx3-ubyte.gz": ("bef4ecab320f06d8554ea6380940ec79", "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
-    "t10k-labels-idx1-ubyte.gz": ("bb300cfdad3c16e7a12a480ee83cd310", "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+_FASHION = {  # file: (md5 of the file as published, sha256 of what is inside; Debian's files are compressed anew)
+    "train-images-idx3-ubyte.gz": (
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        "25c81989df183df01b3e8a0aad5dffbe",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        "bef4ecab320f06d8554ea6380940ec79",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        "bb300cfdad3c16e7a12a480ee83cd310",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    ),
 }
 _FASHION_CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _CIFAR_HASH = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 _CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_JPEG_SHA256 = "0838fb1f896063d4dd0cafa80108ceb35a3ef2a95cbef41babcaa6daf16d0c52"
+_JPEG_HASH = "sha256:0838fb1f896063d4dd0cafa80108ceb35a3ef2a95cbef41babcaa6daf16d0c52"
 
 
 def fashion_mnist() -> Dataset:
@@ -48,8 +62,8 @@ def fashion_mnist() -> Dataset:
     """
     parts = []
     for name, (md5, inside) in _FASHION.items():
-        path = next((p for p in (_data_folder() / name, _FASHION_SYSTEM / name) if p.is_file()), None)
-        path = path or download(_FASHION_URL + name, f"md5:{md5}", "fashion-mnist")
+        path = _local(name) or _local(name, _FASHION_SYSTEM)
+        path = path or download(_FASHION_URL + name, f"md5:{md5}", "fashion_mnist")
         data = gunzip(path)
         if sha256(data) != inside:
             raise TamisError(f"{path} does not hold the published contents of Fashion-MNIST; fetch it again.")
@@ -71,9 +85,8 @@ def cifar10() -> Dataset:
 
     Reference: Krizhevsky 2009, "Learning multiple layers of features from tiny images".
     """
-    path = _data_folder() / _CIFAR_URL.rsplit("/", 1)[-1]
-    if not path.is_file():
-        path = download(_CIFAR_URL, _CIFAR_HASH, "cifar10")
+    path = _local(_CIFAR_URL.rsplit("/", 1)[-1])
+    path = checked(path, _CIFAR_HASH) if path else download(_CIFAR_URL, _CIFAR_HASH, "cifar10")
     return _dataset("cifar10", *read_cifar_binary(path), _CIFAR_CLASSES, source="CIFAR-10, original binaries")
 
 
@@ -94,20 +107,19 @@ def cifar10_jpeg() -> Dataset:
     path = Path(place).expanduser()
     if not path.is_file():
         raise TamisError(f"TAMIS_CIFAR10_JPEG names {path}, and there is no such file.")
-    if sha256(path) != _JPEG_SHA256:
-        raise TamisError(f"{path} is not the known pack: its sha256 is not {_JPEG_SHA256}.")
-    pack = read_npz(path, ("y_train", "y_test"))
-    pictures = _decoded(path, len(pack["y_train"]), len(pack["y_test"]))
+    pack = read_npz(checked(path, _JPEG_HASH), ("y_train", "y_test"))
+    train_y, test_y = pack["y_train"], pack["y_test"]
+    pictures = _decoded(path, len(train_y), len(test_y))
     return _dataset(
-        "cifar10_jpeg", pictures[: len(pack["y_train"])], pack["y_train"], pictures[len(pack["y_train"]) :],
-        pack["y_test"], _CIFAR_CLASSES, note="JPEG-recompressed", source="CIFAR-10, JPEG at quality 75",
+        "cifar10_jpeg", pictures[: len(train_y)], train_y, pictures[len(train_y) :], test_y, _CIFAR_CLASSES,
+        note="JPEG-recompressed", source="CIFAR-10, JPEG at quality 75",
     )  # fmt: skip
 
 
 def digits() -> Dataset:
     """scikit-learn's digits: 1,797 grey pictures of digits, 8 x 8, ten classes. It has no split of its own.
 
-    The split is ours: a fifth of each class, drawn once by a fixed seed, is the test split; both keep the original order.
+    The split is ours: a fifth of each class, drawn by a fixed seed, is the test split; both keep the original order.
 
     Reference: Alpaydin & Kaynak 1998, UCI Optical Recognition of Handwritten Digits (its test half).
     """
@@ -147,7 +159,8 @@ def load(name: str, size: int | None = None, seed: int = 0, normalised: bool = T
         Both splits in memory: ``x`` ``[N, C, H, W]`` float32, ``y`` ``[N]`` int64.
 
     Raises:
-        TamisError: if the name is unknown (with the nearest known one), the size is out of range, or the data are damaged.
+        TamisError: if the name is unknown (with the nearest known one), the size is out of range, or the data are
+            damaged or out of reach.
 
     Example:
         >>> digits = load("digits")
@@ -158,17 +171,12 @@ def load(name: str, size: int | None = None, seed: int = 0, normalised: bool = T
     """
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, 1, 0)[0]
-        raise TamisError(f'there is no data set "{name}"; the nearest is "{near}" (known: {", ".join(DATASETS)}).')
+        raise TamisError(f'there is no data set "{name}"; did you mean "{near}"? (known: {", ".join(DATASETS)})')
     raw = DATASETS[name]()
     validate(raw.train, f"{name}'s training split")
     validate(raw.test, f"{name}'s test split")
-    if size is None and not normalised:
-        return raw
-    if not normalised:
-        return replace(raw, train=raw.train.take(subset_index(len(raw.train.y), size, seed)))
-    if size is not None:
-        return subset(raw, size, seed)
-    train, test = normalise(raw.train, raw.test)
+    train = raw.train if size is None else raw.train.take(subset_index(len(raw.train.y), size, seed))
+    train, test = normalise(train, raw.test) if normalised else (train, raw.test)
     return replace(raw, train=train, test=test)
 
 
@@ -190,9 +198,11 @@ def _dataset(
     return Dataset(name, arrays(train_x, train_y), arrays(test_x, test_y), note, source, class_names)
 
 
-def _data_folder() -> Path:
-    """``$TAMIS_DATA``, or a folder of the cache."""
-    return Path(os.environ.get("TAMIS_DATA") or cache_dir() / "data").expanduser()
+def _local(name: str, folder: Path | None = None) -> Path | None:
+    """The file of that name in ``folder`` (``$TAMIS_DATA`` if None), or None if it is not there."""
+    place = folder or os.environ.get("TAMIS_DATA")
+    path = Path(place).expanduser() / name if place else None
+    return path if path and path.is_file() else None
 
 
 def _decoded(path: Path, n_train: int, n_test: int) -> np.ndarray:
@@ -200,7 +210,7 @@ def _decoded(path: Path, n_train: int, n_test: int) -> np.ndarray:
     from PIL import features
 
     library = features.version("libjpeg_turbo") or features.version("jpg") or "unknown"
-    kept = cache_dir() / "cifar10_jpeg" / f"{_JPEG_SHA256[:12]}-{library}.npy"
+    kept = cache_dir() / "cifar10_jpeg" / f"{_JPEG_HASH[7:19]}-{library}.npy"
     pictures = load_whole(kept, (n_train + n_test, 3, 32, 32))
     if pictures is None:
         pack = read_npz(path, ("jpg_train", "off_train", "jpg_test", "off_test"))

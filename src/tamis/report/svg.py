@@ -1,7 +1,7 @@
 """Small charts as inline SVG: one panel, two axes, a few marks. No script; colours come from the page's style sheet.
 
-A panel is about 340 units wide, so that a phone shows it at its own size. Marks bear a CSS class that sets ``color``; they
-are drawn in ``currentColor`` and so follow the light or dark scheme. All text is escaped.
+A panel is about 340 units wide, so that a phone shows it at its own size. Marks bear a CSS class that sets ``color``;
+they are drawn in ``currentColor`` and so follow the light or dark scheme. All text is escaped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 Point = tuple[float, float]
 LINE = 14  # height of a line of text
@@ -71,7 +71,8 @@ class Panel:
 
     Attributes:
         title: stands above it. label: what a screen reader says. bottom, side: titles of the axes.
-        right: room for labels at the right edge. rows: True for a panel whose vertical axis is a list (``y`` is unused).
+        y: the vertical axis; without one the panel is a list of rows, and marks are given their height itself.
+        right: room for labels at the right edge.
     """
 
     title: str
@@ -88,7 +89,7 @@ class Panel:
 
     @property
     def top(self) -> int:
-        return 2 * LINE + 8 if self.side else LINE + 10
+        return 3 * LINE if self.side else LINE + 10
 
     @property
     def floor(self) -> float:
@@ -120,10 +121,10 @@ class Panel:
             places = (self.px(x1) + dx, self.py(y1), self.px(x2) + dx, self.py(y2))
             self.marks.append(Markup(shape).format(css, *places))
 
-    def mark(self, x: float, y: float, css: str, shape: str, tip: str, dx: float = 0) -> None:
+    def mark(self, x: float, y: float, css: str, shape: str, tip: str, dx: float = 0, r: float = 4.2) -> None:
         """A marker with a tooltip."""
         if math.isfinite(x) and math.isfinite(y):
-            self.marks.append(marker(self.px(x) + dx, self.py(y), css, shape, tip))
+            self.marks.append(marker(self.px(x) + dx, self.py(y), css, shape, tip, r))
 
     def text(self, px: float, py: float, text: str, css: str = "", anchor: str = "start") -> None:
         """Text at a place of the drawing, not of the axes."""
@@ -146,7 +147,11 @@ class Panel:
         frame: list[Markup] = []
         for tick in self.x.ticks:
             px = self.px(tick)
-            frame.append(Markup('<line class="grid" x1="{0:.1f}" y1="{1}" x2="{0:.1f}" y2="{2}"/>').format(px, self.top, self.floor))
+            frame.append(
+                Markup('<line class="grid" x1="{0:.1f}" y1="{1}" x2="{0:.1f}" y2="{2}"/>').format(
+                    px, self.top, self.floor
+                )
+            )
             words = Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>')
             frame.append(words.format(px, self.floor + LINE, self.x.write(tick)))
         for tick in self.y.ticks if self.y else ():
@@ -157,7 +162,9 @@ class Panel:
             frame.append(words.format(self.left - 6, py + 4, self.y.write(tick) if self.y else ""))
         middle = (self.left + self.width - self.right) / 2
         titles = Markup('<text class="title" x="4" y="{}">{}</text>').format(LINE, self.title)
-        titles += Markup('<text class="axis" x="4" y="{}">{}</text>').format(2 * LINE + 1, self.side) if self.side else ""
+        titles += (
+            Markup('<text class="axis" x="4" y="{}">{}</text>').format(2 * LINE + 1, self.side) if self.side else ""
+        )
         titles += Markup('<text class="axis" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
             middle, self.height - 4, self.bottom
         )
@@ -212,9 +219,6 @@ def shorten(text: str, most: int = 46) -> str:
 
 def legend_mark(css: str, shape: str) -> Markup:
     """A policy's marker alone, for a legend."""
-    return Markup('<svg class="key" viewBox="0 0 16 16" aria-hidden="true">{}</svg>').format(marker(8, 8, css, shape, r=4.6))
-
-
-def plain(value: object) -> Markup:
-    """Any value as escaped text."""
-    return escape(str(value))
+    return Markup('<svg class="key" viewBox="0 0 16 16" aria-hidden="true">{}</svg>').format(
+        marker(8, 8, css, shape, r=4.6)
+    )

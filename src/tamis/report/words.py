@@ -78,4 +78,4 @@ def listed(items: list[str]) -> str:
         >>> listed(["a", "b", "c"])
         'a, b and c'
     """
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+    return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]]))

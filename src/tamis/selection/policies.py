@@ -135,7 +135,7 @@ def selective_backprop_inbatch(keep: float = 0.5) -> Policy:
     Differs from the streaming original: no history, and every batch keeps exactly the same number. Composer's
     production schedule (a window of the run, a plain step in between) is not part of this rule.
 
-    Cost and failure: as :func:`selective_backprop`.
+    Cost: forward / keep + step per trained example. Fails when: as :func:`selective_backprop`.
 
     Reference: MosaicML composer, SelectiveBackprop.
 

@@ -1,65 +1,49 @@
 """What a study says, as tables: pure functions of its gathered frames ``runs`` and ``curves`` (docs/architecture.md).
 
 A *place* is a setting (data set, size, model) and a cell (corruption, rate). Errors, shares and their differences are
-fractions; a difference is method minus control, so below 0 the method has the lower error. Every interval is 95 %, over
-seeds, paired: both runs of a pair share the noise mask and the initialisation. Missing and failed runs leave nulls and a
-smaller ``n``, never an exception.
+fractions; a difference is method minus control, so below 0 the method has the lower error. Every interval is 95 %,
+over seeds, paired: both runs of a pair share the noise mask and the initialisation. Missing and failed runs leave nulls
+and a smaller ``n``, never an exception.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tamis.study.paper import published
+from tamis.study.paper import cell_name, entry_text, published
 from tamis.study.statistics import (
+    METHOD,
+    PLACE,
+    SETTING,
+    asked_for,
     at_cost,
     bootstrap_crossings,
+    finished,
     first_reach,
     judged,
-    mean_curve,
     over_seeds,
+    paired_curves,
     ratio,
     upward_crossing,
 )
 from tamis.types import TamisError
 
-SETTING = ["dataset", "size", "model"]
-PLACE = [*SETTING, "corruption", "rate"]
-METHOD = [*PLACE, "policy"]
 Row = dict[str, Any]
-
-
-def finished(runs: pl.DataFrame) -> pl.DataFrame:
-    """The runs that ended well, each once: status ``ok``, with a finite test error and a cost.
-
-    Raises:
-        TamisError: two finished runs stand for the same place, policy, budget and seed, so that no mean would be of one thing.
-    """
-    ok = runs.unique("run", maintain_order=True).filter(
-        (pl.col("status") == "ok") & pl.col("test_error").is_finite() & pl.col("cost").is_finite()
-    )
-    twice = ok.filter(ok.select(*METHOD, "role", "control", "budget", "seed").is_duplicated())
-    if twice.height:
-        first = twice.row(0, named=True)
-        raise TamisError(
-            f"two finished runs of {first['policy']} on {first['dataset']}, {first['corruption']} at {first['rate']}, "
-            f"seed {first['seed']} ({', '.join(twice['run'][:2])}); evaluate one plan's records at a time."
-        )
-    return ok
 
 
 def paired_differences(runs: pl.DataFrame, against: str = "standard", column: str = "test_error") -> pl.DataFrame:
     """Method minus standard at equal candidate epochs, per place and method: mean over seeds and its interval.
 
     Args:
-        against: ``standard``, or another method's label. column: ``test_error``, ``worst_class_error``, any number of a run.
+        against: ``standard``, or another method's label.
+        column: ``test_error``, ``worst_class_error``, or any number of a run.
 
     Returns:
-        ``METHOD``, ``method`` and ``reference`` (means over the pairs), ``difference``, ``low``, ``high``, ``n``, ``judged``.
+        ``METHOD``, ``method`` and ``reference`` (means over the pairs), ``difference``, ``low``, ``high``, ``n`` and
+        ``judged`` (see :func:`~tamis.study.statistics.judge`).
 
     Raises:
         TamisError: ``column`` is no column of ``runs``.
@@ -71,39 +55,51 @@ def paired_differences(runs: pl.DataFrame, against: str = "standard", column: st
         raise TamisError(f"runs have no column {column!r}; test_error and worst_class_error are the usual ones.")
     ok = finished(runs).filter(pl.col(column).is_finite())
     methods = ok.filter(pl.col("role") == "method")
-    other = pl.col("role") == "standard" if against == "standard" else (pl.col("role") == "method") & (pl.col("policy") == against)
-    reference = ok.filter(other).select(*PLACE, "seed", pl.col(column).alias("reference"))
+    is_standard, is_other = pl.col("role") == "standard", (pl.col("role") == "method") & (pl.col("policy") == against)
+    reference = ok.filter(is_standard if against == "standard" else is_other).select(
+        *PLACE, "seed", pl.col(column).alias("reference")
+    )
     pairs = methods.join(reference, on=[*PLACE, "seed"]).with_columns(
         method=pl.col(column), difference=pl.col(column) - pl.col("reference")
     )
-    return _asked(runs).join(over_seeds(pairs, METHOD, ["method", "reference"]), on=METHOD, how="left").pipe(judged)
+    return asked_for(runs).join(over_seeds(pairs, METHOD, ["method", "reference"]), on=METHOD, how="left").pipe(judged)
 
 
 def at_equal_cost(runs: pl.DataFrame, column: str = "test_error") -> pl.DataFrame:
     """Method minus control at the method's own cost, per place, method and control curve.
 
-    Per seed, the control's error is read off its curve at the cost that this method's run measured, linear in log cost.
-    The standard run is the dear end of both curves. Beyond a curve's ends its last value is held and ``extrapolated`` says
-    ``below`` or ``above``; nothing is concluded there. A curve needs two points, else the seed is left out.
+    Per seed, the control's error is read off its curve at the cost that this method's run measured, linear in log
+    cost. The standard run is the dear end of both curves. Beyond a curve's ends its last value is held and
+    ``extrapolated`` says ``below`` or ``above``; nothing is concluded there. A curve needs two points, else the seed is
+    left out.
+
+    A control that gets worse with more training can be beaten at one cost by what it does better for less. ``faster``
+    is therefore True only where the error is lower at equal cost *and* lower than ``best``, the lowest error of the
+    control up to that cost, both with the interval off 0; taking the lowest per seed is to the control's advantage.
 
     Returns:
-        ``METHOD``, ``control``, ``cost`` (mean), ``method``, ``reference``, ``difference``, ``low``, ``high``, ``n``,
-        ``extrapolated``, ``judged``.
+        ``METHOD``, ``control``, ``cost`` (mean), ``method``, ``reference``, ``best``, ``difference``, ``low``, ``high``,
+        ``n``, ``extrapolated``, ``judged``, ``faster``.
 
     Reference: the fully-decayed-learning-rate baseline of Bartoldson et al. 2022 and Kaddour et al. 2023.
     """
+    by = [*METHOD, "control"]
     pairs = equal_cost_pairs(runs, column)
-    means = over_seeds(pairs, [*METHOD, "control"], ["cost", "method", "reference"])
-    beyond = pairs.group_by(*METHOD, "control").agg(
-        pl.col("extrapolated").filter(pl.col("extrapolated") != "").unique().sort().str.join(" and ")
-    )
-    asked = _asked(runs).join(pl.DataFrame({"control": ["uniform", "random_subset"]}), how="cross")
-    joined = asked.join(means, on=[*METHOD, "control"], how="left").join(beyond, on=[*METHOD, "control"], how="left")
-    return joined.with_columns(pl.col("extrapolated").fill_null("")).pipe(judged)
+    means = over_seeds(pairs, by, ["cost", "method", "reference", "best"])
+    against_best = over_seeds(pairs.with_columns(difference=pl.col("method") - pl.col("best")), by, [])
+    where = pl.col("extrapolated")
+    beyond = pairs.group_by(by).agg(where.filter(where != "").unique().sort().str.join(" and "))
+    asked = asked_for(runs).join(pl.DataFrame({"control": ["uniform", "random_subset"]}), how="cross")
+    for frame in (means, against_best.select(*by, high_best="high"), beyond):
+        asked = asked.join(frame, on=by, how="left")
+    said = judged(asked.with_columns(where.fill_null("")))
+    faster = (pl.col("judged") == "lower") & (pl.col("high_best") < 0).fill_null(False)
+    return said.with_columns(faster=faster).drop("high_best")
 
 
 def equal_cost_pairs(runs: pl.DataFrame, column: str = "test_error") -> pl.DataFrame:
-    """One row per method's run and control: its ``cost``, ``method`` and ``reference`` error, ``difference``, ``extrapolated``."""
+    """One row per method's run and control: ``cost``, ``method``, ``reference`` (at that cost), ``best`` (the control's
+    lowest error up to that cost), ``difference`` (method - reference) and ``extrapolated``."""
     ok = finished(runs).filter(pl.col(column).is_finite() & (pl.col("cost") > 0))
     ladder = ok.filter(pl.col("role") != "method").partition_by(*PLACE, "seed", as_dict=True)
     rows: list[Row] = []
@@ -116,31 +112,36 @@ def equal_cost_pairs(runs: pl.DataFrame, column: str = "test_error") -> pl.DataF
             if curve.height < 2:
                 continue
             error, where = at_cost(curve["cost"].to_list(), curve[column].to_list(), run["cost"])
-            measured = {"cost": run["cost"], "method": run[column], "reference": error, "difference": run[column] - error}
-            rows.append({**{key: run[key] for key in [*METHOD, "seed"]}, "control": control, **measured, "extrapolated": where})
-    numbers = dict.fromkeys(("cost", "method", "reference", "difference"), pl.Float64)
+            rows.append(
+                {key: run[key] for key in [*METHOD, "seed", "cost"]}
+                | {"control": control, "method": run[column], "reference": error, "extrapolated": where}
+                | {"best": min([error, *curve.filter(pl.col("cost") <= run["cost"])[column]])}
+                | {"difference": run[column] - error}
+            )
+    numbers = dict.fromkeys(("cost", "method", "reference", "best", "difference"), pl.Float64)
     keys = {key: runs.schema[key] for key in [*METHOD, "seed"]}
     return pl.DataFrame(rows, schema={**keys, "control": pl.String, **numbers, "extrapolated": pl.String}, orient="row")
 
 
 def paper_speedup(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
-    """Backprops, the paper's metric as we read it: what the standard spent to reach its own final error, over the method's.
+    """Backprops, the paper's metric as we read it: the standard's to reach its own final error, over the method's.
 
-    Both on curves averaged over the seeds that the two share, linear between points. It leaves selection's forward passes
-    out, so it is no speed-up of anything that a clock shows; :func:`at_equal_cost` is the honest comparison.
+    Both on curves averaged over the seeds that the two share, linear between points. It leaves selection's forward
+    passes out, so it is no speed-up of anything that a clock shows; :func:`at_equal_cost` is the honest comparison.
 
     Returns:
-        ``METHOD`` (the standard too, 1 by definition), ``threshold`` (the standard's final error), ``standard_backwards``,
-        ``backwards`` and ``speedup``; the last two are null where the method never came down to the threshold.
+        ``METHOD`` (the standard too, 1 by definition), ``threshold`` (the standard's final error),
+        ``standard_backwards``, ``backwards`` and ``speedup``; the last two are null where it was never reached.
 
     Reference: Hu et al. 2021, arXiv:2107.07741, Table 1.
     """
     rows = []
-    for keys, standard, method, _ in _paired_curves(runs, curves):
+    for keys, standard, method, _ in paired_curves(runs, curves):
         target = standard["test_error"][-1]
         own = first_reach(standard["backwards"], standard["test_error"], target)
         spent = first_reach(method["backwards"], method["test_error"], target)
-        rows.append({**keys, "threshold": target, "standard_backwards": own, "backwards": spent, "speedup": ratio(own, spent)})
+        measured = {"threshold": target, "standard_backwards": own, "backwards": spent, "speedup": ratio(own, spent)}
+        rows.append({**keys, **measured})
     numbers = dict.fromkeys(("threshold", "standard_backwards", "backwards", "speedup"), pl.Float64)
     return pl.DataFrame(rows, schema={**{key: runs.schema[key] for key in METHOD}, **numbers}, orient="row")
 
@@ -152,7 +153,8 @@ def cost_speedup(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
     budget cost. A method's curve is read while its learning rate still stands, which can only be to its disadvantage.
 
     Returns:
-        ``METHOD``, ``target``, ``best_cost``, ``cost`` and ``speedup`` (null: never reached). Cost in epochs of plain training.
+        ``METHOD``, ``target``, ``best_cost``, ``cost`` and ``speedup`` (null: never reached). Costs are in epochs of
+        plain training.
     """
     ladder = (
         finished(runs)
@@ -164,7 +166,7 @@ def cost_speedup(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
     )
     best = {tuple(row[key] for key in PLACE): row for row in ladder.iter_rows(named=True)}
     rows = []
-    for keys, _, method, role in _paired_curves(runs, curves):
+    for keys, _, method, role in paired_curves(runs, curves):
         goal = best[tuple(keys[key] for key in PLACE)]
         spent = first_reach(method["cost"], method["test_error"], goal["test_error"])
         if role == "method":
@@ -178,9 +180,9 @@ def noise_shares(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
     """The share of noise among what each method trained on while it selected, measured and predicted.
 
     Returns:
-        ``METHOD``, ``realised_rate``, means over seeds of ``measured``, ``closed_loop``, ``open_loop`` and ``worst_case``;
-        ``low``, ``high`` and ``n`` of the measured; ``pooled_gap`` (measured minus closed loop, each pooled over what was
-        trained on) and ``max_gap``, the largest |measured - closed loop| of any seed's point outside the warm-up.
+        ``METHOD``, ``realised_rate``, means over seeds of ``measured``, ``closed_loop``, ``open_loop``, ``worst_case``;
+        ``low``, ``high`` and ``n`` of the measured; ``pooled_gap`` (measured minus closed loop, each pooled over what
+        was trained on) and ``max_gap``, the largest |measured - closed loop| of any seed's point outside the warm-up.
     """
     names = {"measured": "", "closed_loop": "_predicted", "open_loop": "_open_loop", "worst_case": "_worst_case"}
     methods = finished(runs).filter(pl.col("role") == "method")
@@ -188,8 +190,10 @@ def noise_shares(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
     means = over_seeds(shares.with_columns(difference=pl.col("measured")), METHOD, ["realised_rate", *list(names)[1:]])
     points = selecting_points(curves).join(methods.select("run", *METHOD), on="run")
     gaps = points.group_by(METHOD).agg(max_gap=(pl.col("noise_share") - pl.col("noise_share_predicted")).abs().max())
-    joined = _asked(runs).join(means, on=METHOD, how="left").join(gaps, on=METHOD, how="left").rename({"difference": "measured"})
-    return joined.with_columns(pl.col("n").fill_null(0), pooled_gap=pl.col("measured") - pl.col("closed_loop"))
+    joined = asked_for(runs).join(means, on=METHOD, how="left").join(gaps, on=METHOD, how="left")
+    return joined.rename({"difference": "measured"}).with_columns(
+        pl.col("n").fill_null(0), pooled_gap=pl.col("measured") - pl.col("closed_loop")
+    )
 
 
 def selecting_points(curves: pl.DataFrame) -> pl.DataFrame:
@@ -202,16 +206,16 @@ def crossover(runs: pl.DataFrame, generator: np.random.Generator | None = None, 
     """The rate at which a method's error rises above uniform training's at the same cost, per setting, kind and method.
 
     The mean difference over seeds, linear between rates, first crossing upwards; a clean cell (rate 0) counts for every
-    kind. The interval is the 2.5 and 97.5 % points of a bootstrap over the seeds that have every rate, on which a draw that
-    never crosses counts as +inf and one that is above from the lowest rate on as -inf. Few seeds make it coarse.
+    kind. The interval is the 2.5 and 97.5 % points of a bootstrap over the seeds that have every rate, on which a draw
+    that never crosses counts as +inf and one that is above from the lowest rate on as -inf. Few seeds make it coarse.
 
     Args:
         generator: of the bootstrap; by default a fresh one with seed 0. draws: how many.
 
     Returns:
-        Setting, ``corruption``, ``policy``, ``rate`` (inf: never above, -inf: above from the lowest rate on, null: too few
-        runs), ``low``, ``high``, ``share_never``, ``share_below`` (of the draws), ``lowest``, ``highest``, ``rates``,
-        ``n``, ``extrapolated`` (the method's cost lay beyond the control curve somewhere).
+        Setting, ``corruption``, ``policy``, ``rate`` (inf: never above, -inf: above from the lowest rate on, null: no
+        seed has every rate), ``low``, ``high``, ``share_never``, ``share_below`` (of the draws), ``lowest``,
+        ``highest``, ``rates``, ``n``, ``extrapolated`` (the method's cost lay beyond the control curve somewhere).
     """
     generator = np.random.default_rng(0) if generator is None else generator
     pairs = equal_cost_pairs(runs).filter(pl.col("control") == "uniform")
@@ -234,7 +238,8 @@ def crossover(runs: pl.DataFrame, generator: np.random.Generator | None = None, 
             if len(table) > 1:
                 found = bootstrap_crossings(rates, table, generator, draws)
                 row["low"], row["high"] = np.quantile(found, (0.025, 0.975), method="inverted_cdf").tolist()
-                row["share_never"], row["share_below"] = float((found == np.inf).mean()), float((found == -np.inf).mean())
+                row["share_never"] = float((found == np.inf).mean())
+                row["share_below"] = float((found == -np.inf).mean())
             rows.append(row)
     numbers = ("rate", "low", "high", "share_never", "share_below", "lowest", "highest")
     keys = {key: runs.schema[key] for key in [*SETTING, "corruption", "policy"]}
@@ -243,7 +248,7 @@ def crossover(runs: pl.DataFrame, generator: np.random.Generator | None = None, 
 
 
 def main_cells(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
-    """The paper's table, long: per place and policy the final ``error`` with ``low``, ``high``, ``n``, and its ``speedup``."""
+    """The paper's table, long: per place and policy the ``error`` with ``low``, ``high``, ``n``, and its ``speedup``."""
     ok = finished(runs).filter(pl.col("role") != "control")
     errors = over_seeds(ok.with_columns(difference=pl.col("test_error")), METHOD, []).rename({"difference": "error"})
     speedups = paper_speedup(runs, curves).select(*METHOD, "speedup")
@@ -260,8 +265,8 @@ def main_table(
     ``—`` for a speed-up: the standard's final error was never reached; for a cell: no finished run.
 
     Args:
-        size: needed where one data set and model was run at several sizes. paper: a row of the paper's own numbers, from
-            another setting, under each policy that it has.
+        size: needed where one data set and model was run at several sizes.
+        paper: a row of the paper's own numbers, from another setting, under each policy that it has.
 
     Raises:
         TamisError: there are no runs of this setting, or of several sizes.
@@ -288,44 +293,3 @@ def main_entry(row: Row | None) -> str:
     if not row or not row["n"]:
         return "—"
     return entry_text(row["speedup"], row["error"], None if row["high"] is None else row["high"] - row["error"])
-
-
-def entry_text(speedup: float | None, error: float, half: float | None = None) -> str:
-    """``speed-up (error %)`` as the paper prints it, with the half-width of ours.
-
-    Example:
-        >>> entry_text(2.0, 0.0426, 0.0012), entry_text(None, 0.3373)
-        ('2.0× (4.26 ± 0.12)', '— (33.73)')
-    """
-    width = "" if half is None else f" ± {100 * half:.2f}"
-    return f"{'—' if speedup is None else f'{speedup:.1f}×'} ({100 * error:.2f}{width})"
-
-
-def cell_name(corruption: str, rate: float) -> str:
-    """A cell in words.
-
-    Example:
-        >>> cell_name("random_labels", 0.25), cell_name("none", 0.0)
-        ('25 % random labels', 'clean')
-    """
-    return "clean" if rate == 0 else f"{100 * rate:g} % {corruption.replace('_', ' ')}"
-
-
-def _asked(runs: pl.DataFrame) -> pl.DataFrame:
-    """Every place and method that was meant to be run, failed ones too: no row of a table vanishes with its runs."""
-    return runs.filter(pl.col("role") == "method").select(METHOD).unique(maintain_order=True)
-
-
-def _paired_curves(runs: pl.DataFrame, curves: pl.DataFrame) -> Iterator[tuple[Row, Row, Row, str]]:
-    """Keys, the standard's and the policy's mean curve over the seeds that both have, and the policy's role."""
-    ok = finished(runs).filter(pl.col("role") != "control")
-    points = dict(curves.filter(pl.col("test_error").is_finite()).partition_by("run", as_dict=True, maintain_order=True).items())
-    for (*place,), here in ok.partition_by(PLACE, maintain_order=True, as_dict=True).items():
-        named = {(row["role"], row["policy"], row["seed"]): points.get((row["run"],)) for row in here.iter_rows(named=True)}
-        standards = {seed: curve for (role, _, seed), curve in named.items() if role == "standard" and curve is not None}
-        for role, policy in here.select("role", "policy").unique(maintain_order=True).rows():
-            mine = {seed: named.get((role, policy, seed)) for seed in standards}
-            shared = [seed for seed, curve in mine.items() if curve is not None]
-            if shared:
-                keys = {**dict(zip(PLACE, place, strict=True)), "policy": policy}
-                yield keys, mean_curve([standards[s] for s in shared]), mean_curve([mine[s] for s in shared]), role

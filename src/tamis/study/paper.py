@@ -1,4 +1,4 @@
-"""The numbers of the paper that is reproduced, as data. Not ours, and not our setting.
+"""The numbers of the paper that is reproduced, as data, and its way to write them. Not ours, and not our setting.
 
 Hu, Hu, Liu, Hooker, Yosinski (2021), *When does loss-based prioritization fail?*, arXiv:2107.07741: CIFAR-10,
 WideResNet-28-10, 100 epochs. As transcribed from the paper's Table 1 by way of a secondary source that shows it as an
@@ -57,3 +57,24 @@ def published(policy: str, corruption: str, rate: float) -> Published | None:
     name, entries = TABLE[policy]
     speedup, percent = entries[COLUMNS.index(cell)]
     return Published(name, speedup, round(percent / 100, 6))
+
+
+def entry_text(speedup: float | None, error: float, half: float | None = None) -> str:
+    """``speed-up (error %)`` as the paper prints it, with the half-width of ours.
+
+    Example:
+        >>> entry_text(2.0, 0.0426, 0.0012), entry_text(None, 0.3373)
+        ('2.0× (4.26 ± 0.12)', '— (33.73)')
+    """
+    width = "" if half is None else f" ± {100 * half:.2f}"
+    return f"{'—' if speedup is None else f'{speedup:.1f}×'} ({100 * error:.2f}{width})"
+
+
+def cell_name(corruption: str, rate: float) -> str:
+    """A cell in words.
+
+    Example:
+        >>> cell_name("random_labels", 0.25), cell_name("none", 0.0)
+        ('25 % random labels', 'clean')
+    """
+    return "clean" if rate == 0 else f"{100 * rate:g} % {corruption.replace('_', ' ')}"

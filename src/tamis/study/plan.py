@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import json
 import math
-import tomllib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,11 @@ from tamis.loop import Recipe
 from tamis.models import MODELS
 from tamis.selection.policies import policy
 from tamis.types import TamisError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 SCHEMA = 1  # of a run's record: raised when what a record means changes, so that old ones are not taken for new
 
@@ -152,8 +157,9 @@ class Job:
     def hash(self, prices: dict[str, float], threads: int) -> str:
         """The run's name: a hash of everything its record is a function of."""
         content = {**dataclasses.asdict(self), "prices": prices, "threads": threads, "schema": SCHEMA}
-        for diagnosis in ("step_seconds",):
-            content["setting"].pop(diagnosis)
+        for other_runs in ("seeds", "ladder", "epochs", "step_seconds"):  # of the grid, not of this run
+            content["setting"].pop(other_runs)
+        content["setting"]["points"] = self.points
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -202,7 +208,7 @@ PLANS: dict[str, Plan] = {
             "smoke",
             "Does everything run? scikit-learn's digits, two cells, one seed.",
             (Setting("digits", "mlp", size=0, width=64, epochs=6, seeds=(0, 1), ladder=(0.5,), points=6,
-                     recipe=Recipe(batch=32), step_seconds=0.001),),
+                     recipe=Recipe(batch=32), step_seconds=0.0003),),
             (("none", 0.0), ("random_labels", 0.5)),
             ("selective_backprop(beta=2)", "importance_sampling(presample=3)", "top_k(keep=1/3)"),
         ),

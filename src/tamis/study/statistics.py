@@ -1,9 +1,9 @@
-"""The few statistics a study needs, as plain functions of numbers: an interval, a curve read off, a crossing, a judgement."""
+"""The few statistics a study needs: an interval, a curve read off, a crossing, a judgement."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +13,15 @@ from scipy.stats import t
 
 from tamis.types import TamisError
 
+SETTING = ["dataset", "size", "model"]
+PLACE = [*SETTING, "corruption", "rate"]
+METHOD = [*PLACE, "policy"]
+Curve = dict[str, list[float]]
 END_TOLERANCE = 0.02  # a cost within 2 % of a control curve's end is taken as that end
 
 
 class Interval(NamedTuple):
-    """A mean over seeds with its two-sided confidence interval; ``low`` and ``high`` are NaN for fewer than two seeds."""
+    """A mean over seeds and its two-sided confidence interval; ``low``, ``high`` are NaN for fewer than two seeds."""
 
     mean: float
     low: float
@@ -50,9 +54,10 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
 
 
 def at_cost(costs: Sequence[float], errors: Sequence[float], cost: float) -> tuple[float, str]:
-    """The error of a control curve at ``cost``, linear in log cost, and where that lies: ``""``, ``below`` or ``above``.
+    """The error of a control curve at ``cost``, linear in log cost, and whether that lies ``below`` or ``above`` it.
 
-    Beyond its ends the curve is held at its last value and says so; within 2 % of an end it does not count as beyond.
+    Beyond its ends the curve is held at its last value; within 2 % of an end a cost does not count as beyond, and the
+    second value is ``""``.
 
     Args:
         costs: above 0, in any order, at least one. errors: at those costs. cost: where to read, same unit.
@@ -130,8 +135,9 @@ def bootstrap_crossings(
 def judge(low: float | None, high: float | None, n: int, extrapolated: str = "") -> str:
     """One word about a difference of errors (method minus control, lower is better) and its interval.
 
-    ``lower`` or ``higher`` when the interval lies off 0, else ``no difference`` (none shown, not none there); ``one seed``
-    and ``missing`` where there is no interval; ``outside the ladder`` where no control was run at that cost.
+    ``lower`` or ``higher`` when the interval lies off 0, else ``no difference`` (none shown, not none there);
+    ``one seed`` and ``missing`` where there is no interval; ``outside the ladder`` where no control was run near that
+    cost.
 
     Example:
         >>> judge(-0.03, -0.01, n=5), judge(-0.01, 0.02, n=5), judge(-0.03, -0.01, n=5, extrapolated="above")
@@ -147,15 +153,41 @@ def judge(low: float | None, high: float | None, n: int, extrapolated: str = "")
 # The same over groups of a frame -----------------------------------------------------------------------------------
 
 
+def finished(runs: pl.DataFrame) -> pl.DataFrame:
+    """The runs that ended well, each once: status ``ok``, with a finite test error and a cost.
+
+    Raises:
+        TamisError: two finished runs stand for the same place, policy, budget and seed.
+    """
+    ok = runs.unique("run", maintain_order=True).filter(
+        (pl.col("status") == "ok") & pl.col("test_error").is_finite() & pl.col("cost").is_finite()
+    )
+    twice = ok.filter(ok.select(*METHOD, "role", "control", "budget", "seed").is_duplicated())
+    if twice.height:
+        first = twice.row(0, named=True)
+        raise TamisError(
+            f"two finished runs of {first['policy']} on {first['dataset']}, {first['corruption']} at {first['rate']}, "
+            f"seed {first['seed']} ({', '.join(twice['run'][:2])}); evaluate one plan's records at a time."
+        )
+    return ok
+
+
+def asked_for(runs: pl.DataFrame) -> pl.DataFrame:
+    """Every place and method that was meant to be run, failed ones too: no row of a table vanishes with its runs."""
+    return runs.filter(pl.col("role") == "method").select(METHOD).unique(maintain_order=True)
+
+
 def over_seeds(pairs: pl.DataFrame, by: Sequence[str], means: Sequence[str]) -> pl.DataFrame:
     """Per group: the mean ``difference`` with its interval and n, and the plain means of other columns."""
     rows: list[dict[str, Any]] = []
     for keys, group in pairs.partition_by(by, maintain_order=True, as_dict=True).items():
         mean, low, high, n = t_interval(group["difference"].cast(pl.Float64).fill_null(float("nan")).to_numpy())
         others = {name: group[name].mean() for name in means}
-        rows.append({**dict(zip(by, keys, strict=True)), **others, "difference": mean, "low": low, "high": high, "n": n})
-    numbers = dict.fromkeys([*means, "difference", "low", "high"], pl.Float64)
-    frame = pl.DataFrame(rows, schema={**{key: pairs.schema[key] for key in by}, **numbers, "n": pl.Int64}, orient="row")
+        named = dict(zip(by, keys, strict=True))
+        rows.append({**named, **others, "difference": mean, "low": low, "high": high, "n": n})
+    numbers: dict[str, Any] = dict.fromkeys([*means, "difference", "low", "high"], pl.Float64)
+    schema: dict[str, Any] = {**{key: pairs.schema[key] for key in by}, **numbers, "n": pl.Int64}
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
     return frame.with_columns(pl.col(pl.Float64).exclude("rate").fill_nan(None))
 
 
@@ -163,11 +195,12 @@ def judged(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with ``judged``, the word of :func:`judge` for each row's interval."""
     frame = frame.with_columns(pl.col("n").fill_null(0))
     beyond = frame["extrapolated"] if "extrapolated" in frame.columns else [""] * frame.height
-    words = [judge(*row, where) for row, where in zip(frame.select("low", "high", "n").iter_rows(), beyond, strict=True)]
+    numbers = zip(frame["low"], frame["high"], frame["n"], beyond, strict=True)
+    words = [judge(low, high, n, where) for low, high, n, where in numbers]
     return frame.with_columns(pl.Series("judged", words, pl.String))
 
 
-def mean_curve(curves: Sequence[pl.DataFrame | None]) -> dict[str, list[float]]:
+def mean_curve(curves: Sequence[pl.DataFrame | None]) -> Curve:
     """Means over runs at the points that all of them have, as lists."""
     together = pl.concat([curve for curve in curves if curve is not None])
     columns = [pl.col(name).cast(pl.Float64).mean() for name in ("backwards", "cost", "test_error")]
@@ -178,3 +211,22 @@ def mean_curve(curves: Sequence[pl.DataFrame | None]) -> dict[str, list[float]]:
 def ratio(over: float | None, under: float | None) -> float | None:
     """One over the other; None where either is missing or 0."""
     return over / under if over and under else None
+
+
+def paired_curves(runs: pl.DataFrame, curves: pl.DataFrame) -> Iterator[tuple[dict[str, Any], Curve, Curve, str]]:
+    """Keys, the standard's and the policy's mean curve over the seeds that both have, and the policy's role."""
+    ok = finished(runs).filter(pl.col("role") != "control")
+    points = curves.filter(pl.col("test_error").is_finite()).partition_by("run", as_dict=True)
+    for place, here in ok.partition_by(PLACE, maintain_order=True, as_dict=True).items():
+        runs_here = here.select("role", "policy", "seed", "run").iter_rows()
+        named = {(role, policy, seed): points.get((run,)) for role, policy, seed, run in runs_here}
+        standards = {
+            seed: curve for (role, _, seed), curve in named.items() if role == "standard" and curve is not None
+        }
+        for role, policy in here.select("role", "policy").unique(maintain_order=True).rows():
+            mine = {seed: named.get((role, policy, seed)) for seed in standards}
+            shared = [seed for seed, curve in mine.items() if curve is not None]
+            if shared:
+                standard, own = mean_curve([standards[s] for s in shared]), mean_curve([mine[s] for s in shared])
+                if standard["cost"] and own["cost"]:
+                    yield {**dict(zip(PLACE, place, strict=True)), "policy": policy}, standard, own, role

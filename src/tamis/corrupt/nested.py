@@ -24,13 +24,9 @@ def check_rate(rate: float) -> float:
     Raises:
         TamisError: if it is anything else; NaN is.
     """
-    try:
-        value = float(rate)
-    except (TypeError, ValueError) as error:
-        raise TamisError(f"the corruption rate is {rate!r}, and must be a number in [0, 1].") from error
-    if not 0 <= value <= 1:
-        raise TamisError(f"the corruption rate is {rate}, and must be in [0, 1].")
-    return value
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
+        raise TamisError(f"the corruption rate is {rate!r}; it is a share of the examples, and must be in [0, 1].")
+    return float(rate)
 
 
 def choose(n: int, rate: float, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,205 @@
+"""One self-contained page of a study: records in, ``report.html`` out. It opens offline and runs no script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import polars as pl
+from markupsafe import Markup
+
+from tamis.report import figures, figures_of_curves, tables
+from tamis.report.svg import legend_mark
+from tamis.report.verdicts import CHEAPER, JUDGED, headline, verdicts
+from tamis.report.words import setting_name, styles
+from tamis.study import evaluate, paper
+from tamis.study.plan import plan_from_dict
+from tamis.study.record import write_whole
+from tamis.study.statistics import SETTING, finished
+from tamis.types import TamisError
+
+HERE = Path(__file__).parent
+Facts = list[tuple[str, str]]
+Keys = tuple[Any, ...]
+
+
+def study_report(out: Path) -> Path:
+    """Write ``report.html`` into a study's folder from its records; returns the page's path.
+
+    The page is written whole or not at all. ``environment.json`` may be missing; the others may not.
+
+    Raises:
+        TamisError: ``out`` holds no gathered study, or one of its files cannot be read.
+
+    Example:
+        ``study_report(Path("results/smoke"))``
+    """
+    try:
+        runs, curves = (pl.read_parquet(out / f"{name}.parquet") for name in ("runs", "curves"))
+        plan = json.loads((out / "plan.json").read_text())
+        marker = out / "environment.json"
+        environment = json.loads(marker.read_text()) if marker.exists() else {}
+    except FileNotFoundError as error:
+        raise TamisError(
+            f"{out} holds no gathered study: {Path(error.filename).name} is missing; run the study first."
+        ) from error
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise TamisError(
+            f"the records in {out} cannot be read ({error}); run the study again to gather them."
+        ) from error
+    page = out / "report.html"
+    write_whole(page, render(runs, curves, plan, environment).encode())
+    return page
+
+
+def render(runs: pl.DataFrame, curves: pl.DataFrame, plan: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+    """The page as text. Everything that came from a record or a plan is escaped.
+
+    Args:
+        runs, curves: a study's gathered tables. plan: of ``plan.json``. environment: of ``environment.json``; may be empty.
+    """
+    loader = jinja2.FileSystemLoader(HERE)
+    templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    missing = _missing(runs, plan)
+    ok = finished(runs)
+    settings = [_setting(*parts, plan, environment) for parts in _by_setting(runs, curves)]
+    return templates.get_template("study.html.j2").render(
+        title=plan.get("title") or plan.get("name") or "A study",
+        subtitle=f"Plan {plan['name']}. {_tally(runs, missing)}" if plan.get("name") else _tally(runs, missing),
+        css=Markup((HERE / "study.css").read_text("utf-8")),
+        headline=headline(runs),
+        notes=_notes(None, plan, environment),
+        settings=settings,
+        judged=JUDGED,
+        cheaper=CHEAPER,
+        key=legend_mark,
+        paper_source=paper.SOURCE,
+        paper_setting=paper.SETTING,
+        tally=_tally(runs, missing),
+        failures=tables.failures(runs),
+        missing=missing,
+        costs=[(s["name"], tables.costs(_of(ok, s["keys"]))) for s in settings],
+        command=environment.get("command") or f"tamis study {plan.get('name', '')}".strip(),
+        facts=list(_facts(plan, environment)),
+    )
+
+
+def _setting(
+    keys: Keys, runs: pl.DataFrame, curves: pl.DataFrame, plan: Mapping[str, Any], environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    look = styles(runs)
+    cells, cost = evaluate.main_cells(runs, curves), evaluate.at_equal_cost(runs)
+    epochs, shares = evaluate.paired_differences(runs), evaluate.noise_shares(runs, curves)
+    main = tables.main(cells, cost)
+    drawn = [
+        figures.error_by_rate(cells, look),
+        figures.differences(epochs, cost, look),
+        figures_of_curves.noise_over_training(runs, curves, shares, look),
+        figures_of_curves.error_by_cost(runs, evaluate.cost_speedup(runs, curves), look),
+        figures.worst_class(runs, evaluate.paired_differences(runs, column="worst_class_error"), look),
+    ]
+    crossings = evaluate.crossover(runs).filter(pl.col("rates") >= 3)
+    return {
+        "keys": keys,
+        "name": setting_name(*keys),
+        "notes": _notes(keys[0], plan, environment),
+        "main": main,
+        "has_paper": any(entry.paper for _, entries in main[1] for entry in entries),
+        "verdicts": verdicts(runs, curves),
+        "figures": [figure for figure in drawn if any(panels for _, panels in figure.groups)],
+        "crossings": tables.crossings(crossings) if crossings.height else None,
+    }
+
+
+def _by_setting(runs: pl.DataFrame, curves: pl.DataFrame) -> Iterator[tuple[Keys, pl.DataFrame, pl.DataFrame]]:
+    for keys in runs.select(SETTING).unique(maintain_order=True).rows():
+        mine = _of(runs, keys)
+        yield keys, mine, curves.join(mine.select("run").unique(), on="run", how="semi")
+
+
+def _of(frame: pl.DataFrame, keys: Keys) -> pl.DataFrame:
+    return frame.filter(pl.all_horizontal(pl.col(k) == v for k, v in zip(SETTING, keys, strict=True)))
+
+
+def _tally(runs: pl.DataFrame, missing: tables.Table) -> str:
+    failed = runs.filter(pl.col("status") != "ok").height
+    said = f"{runs.height - failed} runs finished, {failed} failed"
+    return f"{said}, {len(missing.rows)} are missing." if missing.rows else f"{said}, none is missing."
+
+
+def _missing(runs: pl.DataFrame, plan: Mapping[str, Any]) -> tables.Table:
+    """The runs of the plan that left no record at all; empty where the plan is not one that can be walked."""
+    keys = ["dataset", "model", "corruption", "rate", "policy", "role", "control", "seed", "budget"]
+    have = set(runs.select(keys).iter_rows())
+    rows = []
+    try:
+        jobs = list(plan_from_dict(dict(plan)).jobs()) if plan.get("settings") else []
+    except TamisError:
+        jobs = []
+    for job in jobs:
+        place = (job.setting.dataset, job.setting.model, job.corruption, job.rate)
+        if (*place, job.policy, job.role, job.control, job.seed, job.budget) not in have:
+            cell = paper.cell_name(job.corruption, job.rate)
+            rows.append(
+                [
+                    job.policy,
+                    f"{job.setting.dataset}, {job.setting.model}",
+                    cell,
+                    job.role,
+                    f"{job.budget:g}",
+                    str(job.seed),
+                ]
+            )
+    return tables.Table(
+        f"{len(rows)} runs of the plan have no record", ["policy", "setting", "cell", "role", "budget", "seed"], rows
+    )
+
+
+def _notes(dataset: str | None, plan: Mapping[str, Any], environment: Mapping[str, Any]) -> list[str]:
+    """What must stand beside a data set's numbers: a note for all of them, or one by the data set's name."""
+    found = []
+    for source in (plan, environment):
+        note = source.get("note")
+        if isinstance(note, Mapping):
+            note = note.get(dataset) if dataset is not None else None
+        if note and str(note) not in found:
+            found.append(str(note))
+    return found
+
+
+def _facts(plan: Mapping[str, Any], environment: Mapping[str, Any]) -> Iterator[tuple[str, Facts]]:
+    """The plan's settings, the machine and the prices, as names and values."""
+    for setting in plan.get("settings") or ():
+        if isinstance(setting, Mapping):
+            yield f"Setting: {setting.get('dataset', '')}, {setting.get('model', '')}", _flat(setting)
+    rest = {key: value for key, value in plan.items() if key not in ("settings", "title", "note")}
+    yield "Plan", _flat(rest)
+    lists = {key: value for key, value in environment.items() if isinstance(value, list)}
+    yield "Environment", _flat({key: value for key, value in environment.items() if key not in lists and key != "note"})
+    for name, rows in lists.items():
+        for row in rows:
+            yield (
+                f"{name.replace('_', ' ').capitalize()}: seconds per example or call" if name == "prices" else name,
+                _flat(row),
+            )
+
+
+def _flat(values: Any, prefix: str = "") -> Facts:
+    if not isinstance(values, Mapping):
+        return [(prefix or "value", _text(values))]
+    facts: Facts = []
+    for key, value in values.items():
+        name = f"{prefix} {key}".strip().replace("_", " ")
+        facts += _flat(value, name) if isinstance(value, Mapping) else [(name, _text(value))]
+    return facts
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return "; ".join(" ".join(map(_text, v)) if isinstance(v, (list, tuple)) else _text(v) for v in value)
+    return str(value)

@@ -1,0 +1,135 @@
+"""Policies and schedules from their tables; labels that read back; prices that add up."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tamis.models import build
+from tamis.selection import policies
+from tamis.selection.cost import ASSUMED, PriceList, measure_prices
+from tamis.selection.policies import POLICIES, policy
+from tamis.selection.schedules import SCHEDULES, AfterPasses, Progress, VarianceGate
+from tamis.types import Costs, TamisError
+
+EVERY = pytest.mark.parametrize("name", POLICIES)
+
+
+@EVERY
+def test_a_policy_has_what_a_reader_needs(name: str) -> None:
+    made = POLICIES[name]()
+    assert made.label.startswith(name)
+    assert made.reference
+    assert "Fails when" in (POLICIES[name].__doc__ or "")
+    assert "Cost" in (POLICIES[name].__doc__ or "")
+    assert getattr(policies, name) is POLICIES[name]
+
+
+@EVERY
+def test_a_label_reads_back_to_the_same_policy(name: str) -> None:
+    made = POLICIES[name]()
+    assert policy(made.label) == made
+    assert policy(name) == made
+
+
+@pytest.mark.parametrize("text", ["selective_backprop(beta=3)", "top_k(keep=1/3)", "top_k(keep=0.1)", "random_subset(keep=3/7)",
+                                  "importance_sampling(presample=2)", "importance_sampling(presample=3, unbiased=True)",
+                                  "selective_backprop(beta=1.5, history=100)"])  # fmt: skip
+def test_labels_with_settings_read_back(text: str) -> None:
+    assert policy(policy(text).label) == policy(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("topk", "did you mean 'top_k'"),
+        ("top_k(0.5)", "name=number"),
+        ("top_k(keep=)", "name=number"),
+        ("top_k(kep=0.5)", "unexpected keyword"),
+        ("top_k(keep=__import__('os'))", "name=number"),
+        ("top_k(keep=1/0)", "name=number"),
+        ("top_k(keep=2)", "share of candidates"),
+        ("", "is not a policy"),
+        ("a b", "is not a policy"),
+    ],
+)
+def test_what_is_not_a_policy_is_refused(text: str, words: str) -> None:
+    with pytest.raises(TamisError, match=words):
+        policy(text)
+
+
+def test_published_settings() -> None:
+    assert [round(policies.selective_backprop(beta=b).keep, 2) for b in (1, 2, 3)] == [0.5, 0.33, 0.25]
+    assert policies.selective_backprop().rule.history == 1024  # type: ignore[attr-defined]
+    assert policies.selective_backprop().schedule == AfterPasses(1)
+    assert policies.top_k(keep=1 / 3).candidates(128) == 384
+    assert policies.importance_sampling(presample=3).candidates(128) == 384
+    assert not policies.importance_sampling().rule.unbiased
+    assert policies.importance_sampling(unbiased=True).rule.unbiased
+
+
+def test_every_schedule_is_pure_and_serialisable() -> None:
+    for make in SCHEDULES.values():
+        schedule = make()
+        state = schedule.init()
+        kept = {key: value.clone() for key, value in state.items()}
+        after = schedule.observe(state, torch.rand(16))
+        assert all(torch.equal(state[key], kept[key]) for key in kept)
+        assert all(isinstance(value, torch.Tensor) for value in after.values())
+        assert isinstance(schedule.active(after, Progress(0.5, 1.0, 10)), bool)
+
+
+def test_tau_is_the_published_formula() -> None:
+    """tau = 1 / sqrt(1 - sum (g - u)^2 / sum g^2), EMA momentum 0.9, against tau_th = (B + 3b) / (3b)."""
+    priority = torch.tensor([1.0, 2.0, 3.0, 10.0])
+    g = priority / priority.sum()
+    tau = 1 / math.sqrt(1 - float(((g - 0.25) ** 2).sum() / (g**2).sum()))
+    gate = VarianceGate(presample=3, momentum=0.9)
+    state = gate.observe(gate.observe(gate.init(), priority), priority)
+    assert float(state["tau"]) == pytest.approx(0.9 * 0.1 * tau + 0.1 * tau, rel=1e-5)
+    assert gate.threshold == 2.0
+    assert VarianceGate(presample=2).threshold == pytest.approx(5 / 3)
+
+
+@pytest.mark.parametrize(("make", "words"), [(lambda: AfterPasses(-1), "passes is -1"), (lambda: VarianceGate(0.5), "presample"),
+                                             (lambda: VarianceGate(3, 1.0), "momentum")])  # fmt: skip
+def test_schedules_refuse_nonsense(make: object, words: str) -> None:
+    with pytest.raises(TamisError, match=words):
+        make()  # type: ignore[operator]
+
+
+def test_cost_is_counts_times_prices() -> None:
+    prices = PriceList(forward=1.0, step=4.0, select=10.0, data=1.0)
+    costs = Costs(candidates=200, forwards=200, backwards=100, steps=1, selections=2)
+    assert prices.cost(costs, n=100) == pytest.approx((200 + 400 + 20 + 200) / (100 * 5))
+    assert ASSUMED.cost(Costs(backwards=50), n=50) == 1.0
+
+
+def test_measured_prices_leave_the_model_as_it_was(unchanged_globals: None) -> None:
+    model = build("mlp", (1, 8, 8), 10, 32)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    x, y = torch.linspace(-1, 1, 64 * 64).view(64, 1, 8, 8), torch.arange(64) % 10
+    prices = measure_prices(model, x, y, lambda losses: losses.sort(), repeats=5, warmup=1)
+    assert prices.measured
+    assert 0 < prices.forward < prices.step
+    assert prices.select > 0
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_a_price_list_must_make_sense() -> None:
+    with pytest.raises(TamisError, match="step above 0"):
+        PriceList(forward=1.0, step=0.0)
+
+
+def test_the_gradient_bound_is_the_gradient_with_respect_to_the_logits() -> None:
+    from tamis.observe.signals import el2n
+    from tamis.types import Observation
+
+    logits = torch.randn(5, 4, requires_grad=True)
+    target = torch.tensor([0, 1, 2, 3, 0])
+    F.cross_entropy(logits, target, reduction="sum").backward()
+    seen = el2n(Observation(torch.arange(5), torch.zeros(5), logits.detach(), target))
+    assert torch.allclose(seen, logits.grad.norm(dim=1), atol=1e-6)  # type: ignore[union-attr]
