@@ -10,6 +10,12 @@ from tamis.models import MODELS, build, convnet, resnet9, wide_resnet
 from tamis.types import TamisError
 
 SMALL = {"mlp": 16, "convnet": 4, "resnet9": 4, "wide_resnet": 1}
+
+
+def draw(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
 
 
@@ -21,19 +27,17 @@ def test_the_table_is_what_is_tested() -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_logits_are_the_head_of_the_features(name: str, shape: tuple[int, ...]) -> None:
     model = build(name, shape, 7, SMALL[name], seed=1).eval()
-    x = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+    x = draw(5, *shape)
     features = model.features(x)
     assert features.shape == (5, model.head.in_features)
     assert model(x).shape == (5, 7)
     assert torch.equal(model(x), model.head(features))
 
 
+@pytest.mark.usefixtures("unchanged_globals")
 @pytest.mark.parametrize("name", SMALL)
 def test_one_seed_is_one_network_and_global_generators_stay(name: str) -> None:
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
     a, b, c = (build(name, (3, 32, 32), 10, SMALL[name], seed=s) for s in (1, 1, 2))
-    assert torch.equal(torch.get_rng_state(), before)
     same = [torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True)]
     assert all(same)
     assert len(same) > 4
@@ -43,7 +47,7 @@ def test_one_seed_is_one_network_and_global_generators_stay(name: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
     model = build(name, (3, 16, 16), 4, SMALL[name])
-    loss = nn.functional.cross_entropy(model(torch.randn(8, 3, 16, 16)), torch.arange(8) % 4)
+    loss = nn.functional.cross_entropy(model(draw(8, 3, 16, 16)), torch.arange(8) % 4)
     loss.backward()
     grads = {key: p.grad for key, p in model.named_parameters()}
     assert grads
@@ -75,12 +79,12 @@ def test_parameter_counts_are_the_known_ones(name: str, shape: tuple[int, ...], 
 
 def test_the_head_of_resnet9_is_scaled_by_an_eighth() -> None:
     head = resnet9((3, 8, 8), 10, 2).head
-    x = torch.randn(3, 16)
+    x = draw(3, 16)
     assert torch.equal(head(x), 0.125 * nn.functional.linear(x, head.weight, head.bias))
 
 
 def test_pooling_before_the_relu_changes_no_number() -> None:
-    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = draw(4, 3, 8, 8)
     pool = nn.MaxPool2d(2)
     assert torch.equal(pool(x.relu()), pool(x).relu())
     kinds = [type(m) for m in convnet((1, 28, 28), 10).body]
@@ -91,9 +95,12 @@ def test_dropout_of_a_wide_resnet_acts_in_training_only() -> None:
     plain, dropped = (wide_resnet((1, 8, 8), 2, 1, 10, d) for d in (0.0, 0.5))
     count = [sum(isinstance(m, nn.Dropout) for m in net.modules()) for net in (plain, dropped)]
     assert count == [0, 3]
-    x = torch.randn(2, 1, 8, 8)
+    x = draw(2, 1, 8, 8)
     dropped.eval()
     assert torch.equal(dropped(x), dropped(x))
+    dropped.train()
+    with torch.random.fork_rng([]):
+        assert not torch.equal(dropped(x), dropped(x))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,10 @@ import typer
 from tamis.types import TamisError
 
 # typer carries its own click: these are the bases of its errors, whichever click that is.
+UsageError: Any
+ClickException: Any
 UsageError, ClickException = typer.BadParameter.__mro__[1:3]
+Listing = tuple[Sequence[str], list[Sequence[str]]]
 
 app = typer.Typer(
     name="tamis",
@@ -94,7 +98,7 @@ def _list_plans(workers: int) -> None:
     print_table(f"plans, hours predicted for {workers} workers", ("plan", "runs", "time", "what it shows"), rows)
 
 
-def _policies() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _policies() -> Listing:
     from tamis.selection.policies import POLICIES
 
     return ("policy", "keep", "level", "reference", "what it does"), [
@@ -104,11 +108,11 @@ def _policies() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     ]
 
 
-def _scores() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _scores() -> Listing:
     from tamis.observe.reducers import bytes_per_example
     from tamis.observe.scores import SCORES
 
-    rows = []
+    rows: list[Sequence[str]] = []
     for make in SCORES.values():
         score = make()
         harder = "higher" if score.higher_is_harder else "lower"
@@ -116,13 +120,13 @@ def _scores() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     return ("score", "harder is", "bytes per example", "reference", "what it is"), rows
 
 
-def _corruptions() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _corruptions() -> Listing:
     from tamis.corrupt import INJECTORS
 
     return ("corruption", "what it does"), [(name, _first_line(make)) for name, make in INJECTORS.items()]
 
 
-def _datasets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _datasets() -> Listing:
     from tamis.data.sources import DATASETS
 
     return ("data set", "what it is"), [(name, _first_line(make)) for name, make in DATASETS.items()]

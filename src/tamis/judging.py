@@ -17,7 +17,7 @@ from tamis.types import Costs, Observation, TamisError, generator
 class Chosen(NamedTuple):
     """A batch to train on: ``index`` ``[b]`` int64 positions in the full training set, and the user's ``x`` and ``y``."""
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # it shadows tuple.index, which nobody asks of a batch
     x: Batch
     y: Batch
 
@@ -36,7 +36,7 @@ class Pool(NamedTuple):
 class Pending(NamedTuple):
     """The batch handed out and not yet trained on: its indices, multipliers, and whether the policy selected it."""
 
-    index: Tensor
+    expected: Tensor
     multiplier: Tensor
     selected: bool
 

@@ -18,7 +18,7 @@ from tamis.study.plan import Plan
 
 def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bool) -> None:
     """Run a study with a bar for the grid and one for each run under way; then print its table and its page's path."""
-    from tamis.report import study_report  # plots are heavy to import
+    from tamis.report.study import study_report  # plots are heavy to import
     from tamis.study.evaluate import main_table
 
     console = Console()
@@ -64,8 +64,8 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], console: Console | None = None) -> None:
     """A table for people; cells are shown as they are, never read as markup."""
     table = Table(title=title, title_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(escape(column), overflow="fold", no_wrap=False if number else None)
+    for column in columns:
+        table.add_column(escape(column), overflow="fold")
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     (console or Console()).print(table)

@@ -48,7 +48,7 @@ class Observation(NamedTuple):
             ``probe``: train mode, on an example relabelled on purpose. One score never mixes phases.
     """
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # it shadows tuple.index, which nobody asks of an observation
     loss: Tensor
     logits: Tensor | None = None
     target: Tensor | None = None

@@ -48,7 +48,7 @@ def augment(x: Tensor, generator: torch.Generator, pad: int = 4, flip: bool = Tr
     if flip:
         columns = torch.where(draws[2, :, None] < 0.5, columns.flip(1), columns)
     columns = _reflect(columns + shift[1, :, None], width)
-    source = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, -1)
+    source = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, height * width)
     return x.flatten(2).gather(2, source.expand(-1, channels, -1)).view(x.shape)
 
 

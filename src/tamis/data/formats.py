@@ -141,7 +141,7 @@ def read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
         TamisError: if the file is no ``.npz`` file, is damaged, lacks a key, or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as pack:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as pack:
             return {key: pack[key] for key in keys}
     except KeyError as error:
         raise TamisError(f"{path} lacks an array: {error.args[0]}.") from error

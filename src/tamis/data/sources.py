@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -123,8 +124,10 @@ def digits() -> Dataset:
 
     Reference: Alpaydin & Kaynak 1998, UCI Optical Recognition of Handwritten Digits (its test half).
     """
+    state = random.getstate()
     from sklearn.datasets import load_digits
 
+    random.setstate(state)  # the import draws from Python's generator
     pictures, labels = load_digits(return_X_y=True)
     held_out = np.zeros(len(labels), bool)
     for c in range(10):

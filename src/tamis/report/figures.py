@@ -35,7 +35,7 @@ class Figure:
 
 
 def error_by_rate(frame: pl.DataFrame, look: Look) -> Figure:
-    """Test error against the rate, one panel a corruption; a clean cell is in every panel. ``frame``: ``main_cells``."""
+    """Test error against the rate, a panel a corruption; a clean cell is in every panel. ``frame``: ``main_cells``."""
     noisy = frame.filter(pl.col("rate") > 0)
     kinds = (noisy if noisy.height else frame)["corruption"].unique(maintain_order=True)
     caption = (

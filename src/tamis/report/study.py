@@ -59,7 +59,8 @@ def render(runs: pl.DataFrame, curves: pl.DataFrame, plan: Mapping[str, Any], en
     """The page as text. Everything that came from a record or a plan is escaped.
 
     Args:
-        runs, curves: a study's gathered tables. plan: of ``plan.json``. environment: of ``environment.json``; may be empty.
+        runs, curves: a study's gathered tables.
+        plan: the content of ``plan.json``. environment: of ``environment.json``; both may be empty.
     """
     loader = jinja2.FileSystemLoader(HERE)
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)

@@ -28,12 +28,14 @@ class Rule(Protocol):
     ``streaming``: judges every batch as it comes, instead of waiting for ``ceil(b / keep)`` candidates.
     """
 
-    unbiased: ClassVar[bool] | bool
-    fixed_size: ClassVar[bool]
-    streaming: ClassVar[bool]
-
     @property
     def keep(self) -> float: ...
+    @property
+    def unbiased(self) -> bool: ...
+    @property
+    def fixed_size(self) -> bool: ...
+    @property
+    def streaming(self) -> bool: ...
 
     def init(self) -> State: ...
 

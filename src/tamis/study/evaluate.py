@@ -70,16 +70,16 @@ def at_equal_cost(runs: pl.DataFrame, column: str = "test_error") -> pl.DataFram
 
     Per seed, the control's error is read off its curve at the cost that this method's run measured, linear in log
     cost. The standard run is the dear end of both curves. Beyond a curve's ends its last value is held and
-    ``extrapolated`` says ``below`` or ``above``; nothing is concluded there. A curve needs two points, else the seed is
-    left out.
+    ``extrapolated`` says ``below`` or ``above``; nothing is concluded there. A seed whose curve has fewer than two
+    points is left out.
 
     A control that gets worse with more training can be beaten at one cost by what it does better for less. ``faster``
     is therefore True only where the error is lower at equal cost *and* lower than ``best``, the lowest error of the
-    control up to that cost, both with the interval off 0; taking the lowest per seed is to the control's advantage.
+    control up to that cost, both with the interval off 0; the lowest per seed is to the control's advantage.
 
     Returns:
-        ``METHOD``, ``control``, ``cost`` (mean), ``method``, ``reference``, ``best``, ``difference``, ``low``, ``high``,
-        ``n``, ``extrapolated``, ``judged``, ``faster``.
+        ``METHOD``, ``control``, ``cost`` (mean), ``method``, ``reference``, ``best``, ``difference``, ``low``,
+        ``high``, ``n``, ``extrapolated``, ``judged``, ``faster``.
 
     Reference: the fully-decayed-learning-rate baseline of Bartoldson et al. 2022 and Kaddour et al. 2023.
     """
@@ -248,7 +248,7 @@ def crossover(runs: pl.DataFrame, generator: np.random.Generator | None = None, 
 
 
 def main_cells(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
-    """The paper's table, long: per place and policy the ``error`` with ``low``, ``high``, ``n``, and its ``speedup``."""
+    """The paper's table, long: per place and policy the ``error`` with ``low``, ``high``, ``n``, and ``speedup``."""
     ok = finished(runs).filter(pl.col("role") != "control")
     errors = over_seeds(ok.with_columns(difference=pl.col("test_error")), METHOD, []).rename({"difference": "error"})
     speedups = paper_speedup(runs, curves).select(*METHOD, "speedup")

@@ -305,7 +305,8 @@ def plan_from_dict(content: dict[str, Any]) -> Plan:
     cells = content.get("cells", [])
     if not (isinstance(cells, (list, tuple)) and all(isinstance(c, (list, tuple)) and len(c) == 2 for c in cells)):
         raise TamisError('cells must be a list of pairs, such as [["none", 0.0], ["random_labels", 0.25]].')
-    return _build(Plan, {**content, "settings": tuple(settings), "cells": tuple(map(tuple, cells))}, "plan")
+    plan: Plan = _build(Plan, {**content, "settings": tuple(settings), "cells": tuple(map(tuple, cells))}, "plan")
+    return plan
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:

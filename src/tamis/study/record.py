@@ -102,7 +102,8 @@ def gather(out: Path, records: Iterable[Mapping[str, Any]]) -> tuple[pl.DataFram
         if record["row"]["role"] == "standard" and record["row"]["status"] == "ok"
         for label, prediction in record["open_loop"].items()
     }
-    rows, curves = [], []
+    rows: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
     for record in records:
         row, curve = dict(record["row"]), [dict(point) for point in record["curve"]]
         shares = open_loop.get((json.dumps(record["cell"]), row["policy"])) if row["role"] != "control" else None
