@@ -109,9 +109,11 @@ def _run(
     work |= {"forwards": int(budget * SIZE) if role == "method" else 0}
     shares = {"noise_share": share, "noise_share_predicted": share + 0.01, "noise_share_open_loop": share + 0.02}
     row = {
-        **place, **work, **shares, "run": run, "plan": "fake", "size": SIZE, "model": "mlp", "realised_rate": place["rate"],
+        **place, **work, **shares, "run": run, "plan": "fake", "size": SIZE, "model": "mlp",
+        "realised_rate": place["rate"],
         "policy": policy, "role": role, "control": control, "seed": seed, "budget": budget,
-        "budget_unit": "cost" if control else "passes", "batch": 100, "test_error": error, "worst_class_error": 2 * error,
+        "budget_unit": "cost" if control else "passes", "batch": 100, "test_error": error,
+        "worst_class_error": 2 * error,
         "best_test_error": error, "selections": 0, "cost": cost, "noise_share_worst_case": min(1.0, share + 0.1),
         "status": "ok", "error": "",
     }  # fmt: skip

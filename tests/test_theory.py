@@ -1,8 +1,9 @@
-"""What each rule includes, against slow, literal simulations of the rule, hand-worked cases and the rules themselves."""
+"""What each rule includes: against slow, literal simulations, hand-worked cases and the rules themselves."""
 
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -229,6 +230,19 @@ def test_worked_by_hand() -> None:
     assert theory.inclusion_power_draw([1.0, 2.0, 3.0], 0.5, 3).tolist() == pytest.approx([0, 1 - x, 1 - x * x])
 
 
+@pytest.mark.parametrize(("n", "m"), [(6, 3), (8, 4), (8, 6), (10, 5)])
+def test_draws_in_proportion_against_every_batch(n: int, m: int) -> None:
+    """All batches of a tiny training set, one by one; equal and zero losses among them."""
+    losses = np.random.default_rng(n + m).integers(0, 4, n).astype(float)
+    exact, batches = np.zeros(n), list(itertools.combinations(range(n), m))
+    for batch in map(list, batches):
+        total = losses[batch].sum()
+        exact[batch] += losses[batch] / total if total else 1 / m
+    exact *= n / m / len(batches)
+    k = m // 2
+    assert theory.inclusion_proportional_draw(losses, 0.5, m) / k == pytest.approx(exact, abs=0.05 / m)
+
+
 @pytest.mark.parametrize("beta", [1, 2, 3])
 def test_moments_of_the_binomial(beta: int) -> None:
     """E[X^beta] in closed form, beyond the grid that is interpolated."""
@@ -354,11 +368,3 @@ def test_weights_undo_the_draw_but_not_the_count() -> None:
         weight = 1 / (30 * g[drawn])
         sums += (weight @ noise(600)[batch[drawn]], weight.sum())
     assert sums[0] / sums[1] == pytest.approx(by_weight, abs=0.01)
-
-
-def test_mixtures() -> None:
-    losses = world(600)
-    rule = TopK(0.25)
-    before, after = (theory.inclusion(rule, x) for x in (losses, -losses))
-    assert np.allclose(theory.average_inclusion(rule, losses, -losses), (before + after) / 2)
-    assert theory.share_gated(0.8, 0.25, 0.4) == pytest.approx(0.5)

@@ -56,6 +56,13 @@ def test_the_crossover_inverts_the_worst_case(name: str, parameters: dict[str, f
     assert theory.crossover_rate("ProportionalDraw", share) == 0
 
 
+def test_mixtures() -> None:
+    losses = np.arange(600.0)
+    before, after = (theory.inclusion("TopK", x, keep=0.25) for x in (losses, -losses))
+    assert np.allclose(theory.average_inclusion("TopK", losses, -losses, keep=0.25), (before + after) / 2)
+    assert theory.share_gated(0.8, 0.25, 0.4) == pytest.approx(0.5)
+
+
 def test_what_selection_costs() -> None:
     assert [round(theory.max_gain(keep, 1, 3), 2) for keep in (1 / 2, 1 / 3, 1 / 4)] == [1.2, 1.5, 1.71]
     assert [round(theory.break_even(keep, 1, 3), 2) for keep in (1 / 2, 1 / 10)] == [1.67, 4.33]

@@ -154,17 +154,16 @@ def main() -> None:
     except TamisError as error:
         print(f"tamis: {error}", file=sys.stderr)
         code = 2
-    except typer.Abort:
-        code = 130
     except ClickException as error:
         print(f"tamis: {_sentence(error)}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:
-        print("tamis: stopped; finished runs are kept, and the same command goes on from there.", file=sys.stderr)
+    except (typer.Abort, KeyboardInterrupt):
         code = 130
     except BrokenPipeError:
         sys.stderr.close()
         code = 0
+    if code == 130:  # typer, too, answers Ctrl-C with this code
+        print("tamis: stopped; finished runs are kept, and the same command goes on from there.", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -37,15 +37,15 @@ def study_report(out: Path) -> Path:
     Example:
         ``study_report(Path("results/smoke"))``
     """
+    needed = ("runs.parquet", "curves.parquet", "plan.json")
+    absent = [name for name in needed if not (out / name).exists()]
+    if absent:
+        raise TamisError(f"{out} holds no gathered study: {', '.join(absent)} is missing; run the study first.")
     try:
-        runs, curves = (pl.read_parquet(out / f"{name}.parquet") for name in ("runs", "curves"))
+        runs, curves = (pl.read_parquet(out / name) for name in needed[:2])
         plan = json.loads((out / "plan.json").read_text())
         marker = out / "environment.json"
         environment = json.loads(marker.read_text()) if marker.exists() else {}
-    except FileNotFoundError as error:
-        raise TamisError(
-            f"{out} holds no gathered study: {Path(error.filename).name} is missing; run the study first."
-        ) from error
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise TamisError(
             f"the records in {out} cannot be read ({error}); run the study again to gather them."
@@ -102,7 +102,7 @@ def _setting(
         figures_of_curves.error_by_cost(runs, evaluate.cost_speedup(runs, curves), look),
         figures.worst_class(runs, evaluate.paired_differences(runs, column="worst_class_error"), look),
     ]
-    crossings = evaluate.crossover(runs).filter(pl.col("rates") >= 3)
+    crossings = evaluate.crossover(runs).filter(pl.col("rates").max().over("corruption") >= 3)
     return {
         "keys": keys,
         "name": setting_name(*keys),

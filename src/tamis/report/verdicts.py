@@ -12,17 +12,16 @@ from tamis.study.paper import cell_name
 from tamis.study.statistics import SETTING
 
 Row = dict[str, Any]
+CHEAPER = "uniform training does as well for less"
 JUDGED = {  # what a judgement of statistics.judge is called, in the order in which a verdict tells them
+    "faster": "a speed-up",
     "lower": "lower error",
     "no difference": "no difference shown",
     "higher": "higher error",
-    "outside the ladder": "no control was run at its cost",
-    "one seed": "one seed only, so nothing can be said",
+    "outside the ladder": "no control near its cost",
+    "one seed": "one seed only",
     "missing": "no finished pair of runs",
 }
-
-
-CHEAPER = "uniform training does as well for less"
 
 
 class Verdict(NamedTuple):
@@ -78,20 +77,19 @@ def headline(runs: pl.DataFrame) -> list[str]:
     return said
 
 
-def _sentence(opening: str, rows: list[Row]) -> str:
+def _sentence(opening: str, rows: list[Row], names: dict[str, str] = JUDGED) -> str:
     parts = []
-    for word, name in JUDGED.items():
+    for word, name in names.items():
         cells = [_difference(row) for row in rows if row["judged"] == word]
         parts += [f"{name} on {listed(cells)}"] if cells else []
     return f"{opening}: {'; '.join(parts)}." if parts else ""
 
 
 def _equal_cost(rows: list[Row]) -> str:
-    faster = [_cell(row) for row in rows if row["faster"]]
-    cheaper = [_cell(row) for row in rows if row["judged"] == "lower" and not row["faster"]]
-    claim = f"a speed-up on {listed(faster)}" if faster else "no speed-up is shown"
-    claim += f" (on {listed(cheaper)} {CHEAPER})" if cheaper else ""
-    return _sentence(f"Against uniform training at the same cost, {claim}", rows)
+    opening = "Against uniform training at the same cost"
+    opening += "" if any(row["faster"] for row in rows) else ", no speed-up is shown"
+    told = [{**row, "judged": "faster"} if row["faster"] else row for row in rows]
+    return _sentence(opening, told, {**JUDGED, "lower": f"lower error, but {CHEAPER},"})
 
 
 def _noise(rows: list[Row]) -> str:

@@ -207,12 +207,13 @@ def inclusion_proportional_draw(
     """
     l, kept = np.maximum(_finite(losses), 0), _kept(keep, candidates)
     n = population or len(l)
-    positive = l > 0
-    drawn = np.zeros(len(l))
-    if not positive.all():  # zero is drawn only where all candidates are: then all are alike
-        drawn[~positive] = kept / candidates * none_other(candidates, round((1 - positive.mean()) * n), n)
-    if positive.any():
-        drawn += kept * l * reciprocal_sum(l, candidates, n)
+    zero, drawn = l == 0, np.zeros(len(l))
+    if zero.any():  # drawn only where all candidates are 0: then all are alike
+        drawn[zero] = kept / candidates * none_other(candidates, round(zero.mean() * n), n)
+    if not zero.all():
+        proportional = l * reciprocal_sum(l, candidates, n)
+        left = len(l) * kept / candidates - drawn.sum()  # k of every M are drawn, all in all
+        drawn += proportional * left / proportional.sum()
     return drawn
 
 
