@@ -296,21 +296,6 @@ def test_every_rule_is_covered_and_its_parameters_are_read() -> None:
             assert found.sum() == pytest.approx(900 * 128 / parameters["candidates"], rel=1e-3)  # k is b, exactly
 
 
-def test_what_is_refused() -> None:
-    with pytest.raises(TamisError, match="does not cover the rule Dice; it knows Everything"):
-        theory.inclusion("Dice", [1.0])
-    for name, wrong in [("TopK", {"keep": 0.0}), ("PowerDraw", {"keep": 1.5}), ("StreamingPower", {"beta": -1.0})]:
-        with pytest.raises(TamisError, match="want"):
-            theory.inclusion(name, [1.0, 2.0], **wrong)
-    with pytest.raises(TamisError, match=r"both be \[N\]"):
-        theory.noise_share([1.0, 2.0], [True])
-    with pytest.raises(TamisError, match="noise rate"):
-        theory.worst_case_share("TopK", 1.5)
-    with pytest.raises(TamisError, match="strictly between"):
-        theory.crossover_rate("TopK", 1.0)
-    assert np.isnan(theory.noise_share([0.0, 0.0], [True, False]))
-
-
 # Properties -----------------------------------------------------------------------------------------------------------
 
 
@@ -346,11 +331,6 @@ def test_looks_at_a_sample_stand_for_the_training_set() -> None:
         whole = theory.inclusion(name, losses, keep=0.25, candidates=4000)[sample]
         part = theory.inclusion(name, losses[sample], keep=0.25, candidates=4000, population=20_000)
         assert np.abs(whole - part).mean() < 0.02 * max(1.0, whole.mean())
-
-
-def test_a_million_losses_need_no_loop() -> None:
-    losses = np.random.default_rng(0).lognormal(size=1_000_000)
-    assert theory.inclusion_top_k(losses).mean() == pytest.approx(1 / 3, abs=1e-6)
 
 
 def test_weights_undo_the_draw_but_not_the_count() -> None:

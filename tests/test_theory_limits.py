@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tamis import theory
+from tamis.types import TamisError
 
 DOC = Path(__file__).parents[1] / "docs" / "theory.md"
 
@@ -72,6 +73,26 @@ def test_what_selection_costs() -> None:
     assert theory.max_gain(1 / 3, 1, 3, gate=0.0) == theory.break_even(1 / 3, 1, 3, gate=0.0) == 1
     assert theory.break_even(0.5, 1, 3, data=1, select=0.5) == pytest.approx((2 * 2.5 + 3) / 4)
     assert theory.max_gain(0.5, 0, 3) == 2  # an epoch-level policy forwards nothing
+
+
+def test_what_is_refused() -> None:
+    with pytest.raises(TamisError, match="does not cover the rule Dice; it knows Everything"):
+        theory.inclusion("Dice", [1.0])
+    for name, wrong in [("TopK", {"keep": 0.0}), ("PowerDraw", {"keep": 1.5}), ("StreamingPower", {"beta": -1.0})]:
+        with pytest.raises(TamisError, match="want"):
+            theory.inclusion(name, [1.0, 2.0], **wrong)
+    with pytest.raises(TamisError, match=r"both be \[N\]"):
+        theory.noise_share([1.0, 2.0], [True])
+    with pytest.raises(TamisError, match="noise rate"):
+        theory.worst_case_share("TopK", 1.5)
+    with pytest.raises(TamisError, match="strictly between"):
+        theory.crossover_rate("TopK", 1.0)
+    assert np.isnan(theory.noise_share([0.0, 0.0], [True, False]))
+
+
+def test_a_million_losses_need_no_loop() -> None:
+    losses = np.random.default_rng(0).lognormal(size=1_000_000)
+    assert theory.inclusion_top_k(losses).mean() == pytest.approx(1 / 3, abs=1e-6)
 
 
 # The document ---------------------------------------------------------------------------------------------------------

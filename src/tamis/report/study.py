@@ -14,7 +14,7 @@ from markupsafe import Markup
 from tamis.report import figures, figures_of_curves, tables
 from tamis.report.svg import legend_mark
 from tamis.report.verdicts import CHEAPER, JUDGED, headline, verdicts
-from tamis.report.words import setting_name, styles
+from tamis.report.words import breakable, setting_name, styles, unbroken
 from tamis.study import evaluate, paper
 from tamis.study.plan import plan_from_dict
 from tamis.study.record import write_whole
@@ -64,6 +64,7 @@ def render(runs: pl.DataFrame, curves: pl.DataFrame, plan: Mapping[str, Any], en
     """
     loader = jinja2.FileSystemLoader(HERE)
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    templates.filters |= {"unbroken": unbroken, "breakable": breakable}
     missing = _missing(runs, plan)
     ok = finished(runs)
     settings = [_setting(*parts, plan, environment) for parts in _by_setting(runs, curves)]

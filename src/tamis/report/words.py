@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 import polars as pl
+from markupsafe import Markup, escape
 
 from tamis.report.svg import SHAPES
 
@@ -69,6 +71,21 @@ def number(value: float | None, digits: int = 2) -> str:
 def setting_name(dataset: str, size: int, model: str) -> str:
     """A setting in words."""
     return f"{dataset}, {size:,} examples, {model}"
+
+
+def unbroken(text: str) -> str:
+    """Prose whose numbers keep their per cent sign at the end of a line."""
+    return text.replace(" %", "\u00a0%")
+
+
+def breakable(name: str) -> Markup:
+    """A long name, escaped, that may be broken after ``_`` and ``(`` and nowhere else.
+
+    Example:
+        >>> breakable("top_k(<b>")
+        Markup('top_<wbr>k(<wbr>&lt;b&gt;')
+    """
+    return Markup(re.sub(r"([_(])", r"\1<wbr>", str(escape(name))))
 
 
 def listed(items: list[str]) -> str:
