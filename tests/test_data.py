@@ -147,7 +147,7 @@ def test_damaged_cifar_archives_are_one_sentence(tmp_path: Path) -> None:
     whole = cifar_archive(path, cifar_batches()).read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:100], b"", b"not an archive"):
         path.write_bytes(damaged)
-        with pytest.raises(TamisError, match="is not a whole tar.gz archive"):
+        with pytest.raises(TamisError, match=r"is not a whole tar.gz archive"):
             read_cifar_binary(path)
 
 
@@ -157,7 +157,7 @@ def test_a_batch_that_is_a_link_is_refused(tmp_path: Path) -> None:
         member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
         member.type, member.linkname = tarfile.SYMTYPE, "/etc/hostname"
         archive.addfile(member)
-    with pytest.raises(TamisError, match="data_batch_1.bin is not a file"):
+    with pytest.raises(TamisError, match=r"data_batch_1.bin is not a file"):
         read_cifar_binary(path)
 
 
@@ -190,14 +190,14 @@ def test_packs_are_read_without_pickles(tmp_path: Path) -> None:
     path = tmp_path / "p.npz"
     np.savez(path, a=np.arange(3))
     assert read_npz(path, ("a",))["a"].tolist() == [0, 1, 2]
-    with pytest.raises(TamisError, match="lacks an array: .*b"):
+    with pytest.raises(TamisError, match=r"lacks an array: .*b"):
         read_npz(path, ("b",))
     np.savez(path, a=np.array([{}], dtype=object))
-    with pytest.raises(TamisError, match="not a whole .npz file of plain arrays"):
+    with pytest.raises(TamisError, match=r"not a whole .npz file of plain arrays"):
         read_npz(path, ("a",))
     for damaged in (b"", b"nothing", path.read_bytes()[:40]):
         path.write_bytes(damaged)
-        with pytest.raises(TamisError, match="not a whole .npz file"):
+        with pytest.raises(TamisError, match=r"not a whole .npz file"):
             read_npz(path, ("a",))
 
 
@@ -232,9 +232,9 @@ def test_a_damaged_cached_file_is_not_used(server: tuple[Path, str]) -> None:
 
 
 def test_what_cannot_be_reached_is_one_sentence(server: tuple[Path, str]) -> None:
-    with pytest.raises(TamisError, match="cannot be downloaded to .*HTTPError.*place the file there yourself"):
+    with pytest.raises(TamisError, match=r"cannot be downloaded to .*HTTPError.*place the file there yourself"):
         download(server[1] + "missing", "md5:" + "0" * 32, "here")
-    with pytest.raises(TamisError, match="cannot be downloaded to .*ConnectionError"):
+    with pytest.raises(TamisError, match=r"cannot be downloaded to .*ConnectionError"):
         download("http://127.0.0.1:9/x", "md5:" + "0" * 32, "here")
 
 
@@ -299,7 +299,7 @@ def test_other_contents_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     fake_fashion(folder, monkeypatch)
     monkeypatch.setenv("TAMIS_DATA", str(folder))
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.zeros(20, np.uint8))))
-    with pytest.raises(TamisError, match="t10k-labels-idx1-ubyte.gz does not hold the published contents"):
+    with pytest.raises(TamisError, match=r"t10k-labels-idx1-ubyte.gz does not hold the published contents"):
         load("fashion_mnist")
 
 

@@ -333,6 +333,8 @@ def test_the_papers_numbers_are_whole() -> None:
 def test_verdicts_say_what_the_numbers_say() -> None:
     said = {verdict.policy: verdict for verdict in verdicts(FAKE.runs, FAKE.curves)}
     assert set(said) == set(METHODS)
+    assert all("speed-up" not in verdict.epochs for verdict in said.values())
+    assert "At equal candidate epochs: lower error on clean (" in said[SB1].epochs
     assert said[SB1].cost.startswith("Against uniform training at the same cost: a speed-up on clean (−1.00 [")
     assert "same cost: a speed-up on clean (−1.00 [" in said[SB2].cost
     assert "; higher error on 20 % random labels (+1.00 [" in said[SB2].cost

@@ -217,14 +217,15 @@ def test_one_policy_has_one_colour_and_shape_in_every_figure(shown: Any) -> None
     looks = shown.page.evaluate(
         """() => [...document.querySelectorAll('.legend li')].map(li => [
             li.textContent.trim().split(/\\s+/).slice(1).join(' '), getComputedStyle(li).color,
-            li.querySelector('.mark').outerHTML])"""
+            li.querySelector('.mark').getAttribute('d') || 'circle'])"""
     )
     by_policy: dict[str, set[tuple[str, str]]] = {}
     for policy, colour, shape in looks:
         by_policy.setdefault(policy, set()).add((colour, shape))
     assert set(by_policy) == {"uniform", "random_subset", *METHODS}
     assert all(len(found) == 1 for found in by_policy.values())
-    assert len(set.union(*by_policy.values())) == len(by_policy)
+    assert len({colour for found in by_policy.values() for colour, _ in found}) == len(by_policy)
+    assert len({shape for found in by_policy.values() for _, shape in found}) == len(by_policy)
 
 
 def test_the_keyboard_reaches_the_tables(shown: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from tamis.types import TamisError
 UsageError: Any
 ClickException: Any
 UsageError, ClickException = typer.BadParameter.__mro__[1:3]
-Listing = tuple[Sequence[str], list[Sequence[str]]]
+Entry = tuple[str, str, str]  # a name, facts about it, what it is
 
 app = typer.Typer(
     name="tamis",
@@ -45,6 +44,7 @@ def study(
     workers: Annotated[int, typer.Option(help="Runs at a time, one thread each.", min=1)] = min(2, os.cpu_count() or 1),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start over, or go on with what is finished.")] = False,
+    only_report: Annotated[bool, typer.Option("--only-report", help="Run nothing; draw what is finished.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Name the built-in plans with their predicted hours.")] = False,
 ) -> None:
     """Run a study: every method on every corruption, theory beside measurement, with honest costs.
@@ -57,6 +57,8 @@ def study(
       tamis study smoke
       tamis study quick --out results/quick
       tamis study my_plan.toml --workers 4
+
+      tamis study quick --only-report
     """
     from tamis.study.plan import load_plan, with_data
 
@@ -71,68 +73,69 @@ def study(
     where = out or Path("results") / chosen.name
     from tamis.study_view import run_with_bars
 
-    run_with_bars(chosen, where, workers=workers, device=_device(device), fresh=fresh)
+    run_with_bars(chosen, where, workers=workers, device=_device(device), fresh=fresh, only_report=only_report)
 
 
 @app.command("list")
 def list_(what: Annotated[str, typer.Argument(help="policies, scores, corruptions or datasets.")]) -> None:
     """List what there is, with what each needs and where it comes from."""
-    from tamis.study_view import nearest, print_table
+    from tamis.study_view import nearest, print_entries
 
     tables = {"policies": _policies, "scores": _scores, "corruptions": _corruptions, "datasets": _datasets}
     if what not in tables:
         raise TamisError(f"there is no list of {what!r}; did you mean {nearest(what, tables)!r}?")
-    columns, rows = tables[what]()
-    print_table(what, columns, rows)
+    print_entries(tables[what]())
 
 
 def _list_plans(workers: int) -> None:
     from tamis.study.plan import PLANS
-    from tamis.study_view import print_table
+    from tamis.study_view import print_entries
 
-    rows = []
+    entries = []
     for name, plan in PLANS.items():
         hours = plan.hours(workers)
         length = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min" if hours > 1 / 60 else "under 1 min"
-        rows.append((name, str(sum(1 for _ in plan.jobs())), length, plan.title))
-    print_table(f"plans, hours predicted for {workers} workers", ("plan", "runs", "time", "what it shows"), rows)
+        entries.append((name, f"{sum(1 for _ in plan.jobs())} runs, about {length} on {workers} cores", plan.title))
+    print_entries(entries)
 
 
-def _policies() -> Listing:
+def _policies() -> list[Entry]:
     from tamis.selection.policies import POLICIES
 
-    return ("policy", "keep", "level", "reference", "what it does"), [
-        (chosen.label, f"{chosen.keep:.2f}", chosen.level, chosen.reference, _first_line(make))
+    return [
+        (chosen.label, f"keeps {chosen.keep:.2f} of its candidates, {chosen.level} by {chosen.level}; {chosen.reference}", _first_line(make))
         for make in POLICIES.values()
         for chosen in [make()]
     ]
 
 
-def _scores() -> Listing:
+def _scores() -> list[Entry]:
     from tamis.observe.reducers import bytes_per_example
     from tamis.observe.scores import SCORES
 
-    rows: list[Sequence[str]] = []
+    entries = []
     for make in SCORES.values():
         score = make()
         harder = "higher" if score.higher_is_harder else "lower"
-        rows.append((score.name, harder, str(bytes_per_example(score.reducer)), score.reference, _first_line(make)))
-    return ("score", "harder is", "bytes per example", "reference", "what it is"), rows
+        facts = f"{harder} is harder; {bytes_per_example(score.reducer)} bytes per example; {score.reference}"
+        entries.append((score.name, facts, _first_line(make)))
+    return entries
 
 
-def _corruptions() -> Listing:
+def _corruptions() -> list[Entry]:
     from tamis.corrupt import INJECTORS
 
-    return ("corruption", "what it does"), [(name, _first_line(make)) for name, make in INJECTORS.items()]
+    return [(name, "", _first_line(make)) for name, make in INJECTORS.items()]
 
 
-def _datasets() -> Listing:
+def _datasets() -> list[Entry]:
     from tamis.data.sources import DATASETS
 
-    return ("data set", "what it is"), [(name, _first_line(make)) for name, make in DATASETS.items()]
+    return [(name, "", _first_line(make)) for name, make in DATASETS.items()]
 
 
 def _first_line(function: Any) -> str:
+    function = getattr(function, "func", function)  # a partial's own docstring is functools'
     paragraph = (function.__doc__ or "").strip().split("\n\n")[0]
     return " ".join(paragraph.split()).replace("``", "")
 

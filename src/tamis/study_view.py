@@ -9,14 +9,16 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from tamis.study.grid import Event, study
 from tamis.study.plan import Plan
+from tamis.types import TamisError
 
 
-def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bool) -> None:
+def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bool, only_report: bool = False) -> None:
     """Run a study with a bar for the grid and one for each run under way; then print its table and its page's path."""
     from tamis.report.study import study_report  # plots are heavy to import
     from tamis.study.evaluate import main_table
@@ -51,11 +53,20 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
                 if not console.is_terminal and (finished % max(1, total // 20) == 0 or finished == total):
                     print(f"{finished} of {total} runs", flush=True)
 
-        runs, curves = study(plan, out, workers=workers, device=device, fresh=fresh, tell=tell)
+        runs, curves = study(plan, out, workers=workers, device=device, fresh=fresh, only_gather=only_report, tell=tell)
+    if runs.is_empty():
+        raise TamisError(f"no run of {plan.name} is finished in {out}; leave out --only-report to run it.")
     page = study_report(out)
     for setting in plan.settings:
+        if runs.filter((runs["dataset"] == setting.dataset) & (runs["model"] == setting.model)).is_empty():
+            continue
         columns_, rows = main_table(runs, curves, setting.dataset, setting.model)
-        print_table(f"{setting.dataset}, {setting.model}: test error (%), mean ± 95 % half-width", columns_, rows, console)
+        title = f"{setting.dataset}, {setting.model}: speed-up in backprops (test error %, mean ± 95 % half-width)"
+        fitting = max(1, (console.width - 40) // 18)  # as many cells side by side as the terminal has room for
+        for start in range(1, len(columns_), fitting):
+            part = slice(start, start + fitting)
+            block = [[row[0], *row[part]] for row in rows]
+            print_table(title if start == 1 else "", [columns_[0], *columns_[part]], block, console)
     if failures:
         console.print(f"[red]{len(failures)} runs failed[/red]; their errors stand in the page; the same command tries them again.")
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
@@ -63,12 +74,20 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], console: Console | None = None) -> None:
     """A table for people; cells are shown as they are, never read as markup."""
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(escape(column), overflow="fold")
+    table = Table(title=title or None, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(escape(column), overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     (console or Console()).print(table)
+
+
+def print_entries(entries: Iterable[tuple[str, str, str]]) -> None:
+    """Names with what they are below, readable at any width."""
+    console = Console()
+    for name, facts, what in entries:
+        console.print(f"[bold]{escape(name)}[/bold]" + (f"  [dim]{escape(facts)}[/dim]" if facts else ""), soft_wrap=True, highlight=False)
+        console.print(Padding(escape(what), (0, 0, 0, 4)), highlight=False)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -59,12 +59,14 @@ def study(
     workers: int = 2,
     device: str = "cpu",
     fresh: bool = False,
+    only_gather: bool = False,
     tell: Callable[[Event], None] = lambda event: None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Run what is missing of ``plan`` into ``out``, one thread a worker, and gather the tables.
 
     Killed at any moment and called again, it gives the same records: a record is whole or not there, and a run is a
     function of its name. A run that fails is recorded with its error, and tried again at the next call.
+    ``only_gather`` runs nothing and gathers what is finished.
 
     Raises:
         TamisError: ``out`` holds another plan's records or something that is not a study.
@@ -73,7 +75,8 @@ def study(
     if device == "cpu":
         torch.set_num_threads(1)
     prices = {setting: _prices(setting, out, device) for setting in plan.settings}
-    write_json(out / "environment.json", environment(device, prices))
+    if not (only_gather and (out / "environment.json").exists()):
+        write_json(out / "environment.json", environment(device, prices))
     todos = list(_todos(plan, prices, device, out))
     finished: dict[str, dict[str, Any]] = {}
     missing = []
@@ -87,10 +90,12 @@ def study(
         if record is None and path.exists():
             tell(Event("again", todo.name, _label(todo.job), error=f"{path} is not a whole record; it is done again."))
         missing.append(todo)
-    for name, record in _do(missing, workers, tell):
+    for name, record in () if only_gather else _do(missing, workers, tell):
         finished[name] = record
-    for todo in todos:  # the place in the plan belongs to the plan, not to the run
-        finished[todo.name]["order"] = todo.order
+    for todo in todos:  # the plan and the place in it belong to the plan, not to the run
+        if todo.name in finished:
+            finished[todo.name]["order"] = todo.order
+            finished[todo.name]["row"]["plan"] = plan.name
     return gather(out, finished.values())
 
 
