@@ -27,7 +27,7 @@ def styles(runs: pl.DataFrame) -> dict[str, Style]:
     methods = runs.filter(pl.col("role") == "method")["policy"].unique(maintain_order=True)
     found = {"uniform": Style("uniform", "circle", "U"), "random_subset": Style("subset", "square", "R")}
     for k, policy in enumerate(methods):
-        found[policy] = Style(f"c{k % COLOURS}", SHAPES[(k + 1) % len(SHAPES)], chr(ord("A") + k % 26))
+        found[policy] = Style(f"c{k % COLOURS}", SHAPES[2 + k % (len(SHAPES) - 2)], chr(ord("A") + k % 26))
     return found
 
 
