@@ -253,6 +253,26 @@ def test_unbiased_weights_give_the_mean_gradient_in_expectation() -> None:
     assert index.dtype == torch.int64
 
 
+def test_the_weights_of_a_selection_reach_the_loss() -> None:
+    """An unbiased draw: the loss is (1/b) sum weight (k/M) loss, with the weights of the rule; checked by hand."""
+    gate_open = dataclasses.replace(policies.importance_sampling(presample=2, unbiased=True), schedule=AfterPasses(0))
+    sieve, model = tamis.Sieve(N, gate_open, budget=2), network().eval()
+    for drawn in sieve.batches(B):
+        index = torch.tensor(drawn)
+        chosen = sieve.select(model, index, X[index], Y[index])
+        if chosen is None:
+            candidates = index
+            continue
+        candidates = torch.cat([candidates, index])
+        g = signals.el2n(tamis.Observation(candidates, torch.zeros(2 * B), model(X[candidates]).detach(), Y[candidates]))
+        g = dict(zip(candidates.tolist(), (g / g.sum()).tolist(), strict=True))
+        losses = F.cross_entropy(model(X[chosen.index]), Y[chosen.index], reduction="none")
+        by_hand = sum(float(loss) / (B * g[i]) * (B / (2 * B)) for i, loss in zip(chosen.index.tolist(), losses, strict=True)) / B
+        assert float(sieve.loss(chosen.index, model(chosen.x), chosen.y)) == pytest.approx(by_hand, rel=1e-4)
+        assert by_hand != pytest.approx(float(losses.mean()), rel=1e-3)
+        break
+
+
 def test_a_budget_in_cost_is_kept_to_within_one_step() -> None:
     for name in EVERY:
         run = Run(EVERY[name](), unit="cost", budget=2.5).go()

@@ -262,19 +262,10 @@ def test_edges(name: str) -> None:
     assert theory.inclusion(name, [2.0]).shape == (1,)
     alike = theory.inclusion(name, np.ones(600))
     assert np.ptp(alike) < 1e-9
-    assert alike.mean() == pytest.approx(0 if name == "StreamingPower" else RULES_KEEP[name], abs=2e-3)
+    kept = {"StreamingPower": 0.0, "PowerDraw": 1 / 2, "TopK": 1 / 3, "ProportionalDraw": 1 / 3}.get(name, 1.0)
+    assert alike.mean() == pytest.approx(kept, abs=2e-3)
     with pytest.raises(TamisError, match="1 are not finite"):
         theory.inclusion(name, [1.0, np.nan])
-
-
-RULES_KEEP = {
-    "Everything": 1,
-    "UniformDraw": 1,
-    "StreamingPower": 0.5,
-    "PowerDraw": 0.5,
-    "TopK": 1 / 3,
-    "ProportionalDraw": 1 / 3,
-}
 
 
 def test_every_rule_is_covered_and_its_parameters_are_read() -> None:

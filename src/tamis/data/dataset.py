@@ -131,7 +131,8 @@ def normalise(train: Arrays, test: Arrays) -> tuple[Arrays, Arrays]:
 def subset_index(n: int, size: int, seed: int) -> Tensor:
     """``[size]`` int64: which of ``n`` training examples a subset holds, in its order.
 
-    The first ``size`` of one permutation per seed: smaller subsets are prefixes of larger ones.
+    ``randperm(n)`` of a torch generator seeded with ``seed``, the first ``size`` of it: what anyone can write down and
+    draw again without this package. Smaller subsets are prefixes of larger ones.
 
     Raises:
         TamisError: if ``size`` is not in 1..n.
@@ -143,7 +144,7 @@ def subset_index(n: int, size: int, seed: int) -> Tensor:
     """
     if not 1 <= size <= n:
         raise TamisError(f"a subset of {size} examples was asked of {n}; the size must be in 1..{n}.")
-    return torch.randperm(n, generator=generator(seed, "data.subset"))[:size]
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:size]
 
 
 def subset(dataset: Dataset, size: int, seed: int) -> Dataset:

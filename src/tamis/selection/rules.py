@@ -120,7 +120,7 @@ class TopK:
 class PowerDraw:
     """Draw ``size`` candidates without replacement with probability proportional to percentile^(1/keep - 1).
 
-    percentile_i = rank_i / M with ranks 0..M-1 from the lowest priority up, inside the batch of candidates; the draw
+    percentile_i = (rank_i + 1/2) / M with ranks 0..M-1 from the lowest priority up, inside the batch of candidates; the draw
     is successive (an exponential race: the ``size`` largest of w_i / E_i, E_i ~ Exp(1), which is the same law and
     needs no host synchronisation). The in-batch rule of composer's SelectiveBackprop.
 
@@ -142,9 +142,7 @@ class PowerDraw:
         m = priority.shape[0]
         rank = torch.empty(m, dtype=torch.float64, device=priority.device)
         rank[priority.argsort(stable=True)] = torch.arange(m, dtype=torch.float64, device=priority.device)
-        log_weight = (1 / self.keep - 1) * (rank / m).log()
-        if self.keep == 1:
-            log_weight = torch.zeros_like(rank)  # 0 * log 0
+        log_weight = (1 / self.keep - 1) * ((rank + 0.5) / m).log()
         race = log_weight - (-_rand(m, priority, generator).log()).log()
         return _mean_over_kept(race.argsort(descending=True, stable=True)[:size], m), state
 

@@ -185,7 +185,7 @@ def inclusion_power_draw(
     Reference: MosaicML composer, SelectiveBackprop, whose percentiles are (r + 1/2) / M.
     """
     kept = _kept(keep, candidates)
-    return over_ranks(race((np.arange(candidates) / candidates) ** (1 / keep - 1), kept), _finite(losses), population)
+    return over_ranks(race(((np.arange(candidates) + 0.5) / candidates) ** (1 / keep - 1), kept), _finite(losses), population)
 
 
 def inclusion_proportional_draw(
