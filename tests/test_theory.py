@@ -42,7 +42,7 @@ def pick_power(losses: np.ndarray, k: int, draw: np.random.Generator) -> np.ndar
     m = len(losses)
     weight = np.empty(m)
     for rank, i in enumerate(sorted(range(m), key=lambda i: losses[i])):
-        weight[i] = (rank / m) ** (m / k - 1)
+        weight[i] = ((rank + 0.5) / m) ** (m / k - 1)
     chosen = []
     for _ in range(k):
         i = int(np.searchsorted(weight.cumsum(), draw.random() * weight.sum(), side="right"))
@@ -172,9 +172,8 @@ def test_the_rules_as_they_are_implemented(rule: object) -> None:
 def test_the_stopped_race_is_off_by_one_over_m(m: int, tolerance: float, keep: float) -> None:
     """Against exact successive draws of one batch of distinct losses; the share of its upper quarter."""
     k, repeats = int(keep * m), 3_000_000 // m
-    weight = (np.arange(m) / m) ** (1 / keep - 1)
-    with np.errstate(divide="ignore"):
-        arrival = np.random.default_rng(m).exponential(size=(repeats, m)) / weight
+    weight = ((np.arange(m) + 0.5) / m) ** (1 / keep - 1)
+    arrival = np.random.default_rng(m).exponential(size=(repeats, m)) / weight
     first = np.argpartition(arrival, k - 1, axis=1)[:, :k]
     upper = np.arange(m) >= 0.75 * m
     exact = upper[first].mean()
@@ -225,9 +224,9 @@ def test_worked_by_hand() -> None:
     # Of three dealt without replacement nobody meets its like; a saddlepoint of two out of three is rough.
     unlike = (pairs.sum(1) - 1 / 2) / 2
     assert theory.inclusion_proportional_draw([1.0, 2.0, 3.0], 0.5, 2).tolist() == pytest.approx(unlike, abs=0.04)
-    # keep 1/2 has w = r / M, M = 3, k = 1 (floor): 1 - exp(-t/3) + 1 - exp(-2t/3) = 1, x^2 + x = 1, x = exp(-t/3).
-    x = (5**0.5 - 1) / 2
-    assert theory.inclusion_power_draw([1.0, 2.0, 3.0], 0.5, 3).tolist() == pytest.approx([0, 1 - x, 1 - x * x])
+    # keep 1/2 has w = (r + 1/2) / M, M = 3, k = 1 (floor): with u = exp(-t / 6), 1 - u + 1 - u^3 + 1 - u^5 = 1.
+    u = next(float(root.real) for root in np.roots([1, 0, 1, 0, 1, -2]) if abs(root.imag) < 1e-9)
+    assert theory.inclusion_power_draw([1.0, 2.0, 3.0], 0.5, 3).tolist() == pytest.approx([1 - u, 1 - u**3, 1 - u**5])
 
 
 @pytest.mark.parametrize(("n", "m"), [(6, 3), (8, 4), (8, 6), (10, 5)])

@@ -171,21 +171,22 @@ def inclusion_top_k(
 def inclusion_power_draw(
     losses: ArrayLike, keep: float = 0.5, candidates: int = 256, population: int | None = None
 ) -> Array:
-    """k = floor(keep M) of M candidates, drawn successively with weights w_r = (r / M)^(1/keep - 1), ranks r from 0.
+    """k = floor(keep M) of M candidates, drawn successively with weights w_r = ((r + 1/2) / M)^(1/keep - 1), ranks r from 0.
 
     ``E[1 - exp(-t w_r)]`` over the law of an example's rank, t such that k are kept: the draw as an exponential race
-    that is stopped at a fixed time instead of at its k-th arrival. Off by O(1 / M); rank 0 is never kept.
+    that is stopped at a fixed time instead of at its k-th arrival. Off by O(1 / M).
 
     Args, Returns: as for :func:`inclusion_top_k`.
 
     Example:
-        >>> inclusion_power_draw([1.0, 2.0, 3.0], keep=0.5, candidates=2).round(2).tolist()  # rank 1 of two always wins
-        [0.0, 0.5, 1.0]
+        >>> inclusion_power_draw([1.0, 2.0, 3.0], keep=0.5, candidates=2).round(2).tolist()  # v + v^3 = 1
+        [0.32, 0.5, 0.68]
 
-    Reference: MosaicML composer, SelectiveBackprop, whose percentiles are (r + 1/2) / M.
+    Reference: MosaicML composer, SelectiveBackprop.
     """
     kept = _kept(keep, candidates)
-    return over_ranks(race(((np.arange(candidates) + 0.5) / candidates) ** (1 / keep - 1), kept), _finite(losses), population)
+    percentile = (np.arange(candidates) + 0.5) / candidates
+    return over_ranks(race(percentile ** (1 / keep - 1), kept), _finite(losses), population)
 
 
 def inclusion_proportional_draw(
