@@ -1,6 +1,7 @@
 """What recording costs: a loop with the Sieve against the bare loop, in one process, in turn.
 
-Claim: at most 1.03 of the bare loop for a step of 5 ms or more, and at most 0.5 ms to record a batch of 256 x 1000 on a CPU.
+Claim: at most 1.03 of the bare loop for a step of 5 ms or more, and at most 0.5 ms to record a batch of 256 x 1000 on
+a CPU.
 
     python benchmarks/overhead.py
 

@@ -2,8 +2,8 @@
 
     python recipes/resume.py checkpoint.pt
 
-Claim: the printed digest of all weights and of every example's record is the same, however often the program was killed with
-``kill -9`` and started again (n = every kill that tests/test_readme.py tries; one CPU core, 5 seconds).
+Claim: the printed digest of all weights and of every example's record is the same, however often the program was killed
+with ``kill -9`` and started again (n = every kill that tests/test_readme.py tries; one CPU core, 5 seconds).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ digits = load("digits").train
 train_set = tamis.Indexed(TensorDataset(digits.x.flatten(1), digits.y))
 with torch.random.fork_rng():
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.BatchNorm1d(64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+    model = torch.nn.Sequential(
+        torch.nn.Linear(64, 64), torch.nn.BatchNorm1d(64), torch.nn.ReLU(), torch.nn.Linear(64, 10)
+    )
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 sieve = tamis.Sieve(len(train_set), tamis.policies.selective_backprop(beta=1), budget=4, seed=0)
 loader = DataLoader(train_set, batch_sampler=sieve.batches(32), num_workers=2)

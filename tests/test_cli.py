@@ -18,7 +18,7 @@ from tamis.corrupt import INJECTORS
 from tamis.data.sources import DATASETS
 from tamis.observe.scores import SCORES
 from tamis.selection.policies import POLICIES
-from tamis.study.plan import PLANS
+from tamis.study.plans import PLANS
 
 TAMIS = [sys.executable, "-m", "tamis"]
 
@@ -41,7 +41,9 @@ recipe = {batch = 32}
 
 def tamis(*words: object, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     wide = {**os.environ, "COLUMNS": "200", "TAMIS_DATA": "", **variables}
-    return subprocess.run([*TAMIS, *map(str, words)], capture_output=True, text=True, cwd=cwd, env=wide, timeout=300, check=False)
+    return subprocess.run(
+        [*TAMIS, *map(str, words)], capture_output=True, text=True, cwd=cwd, env=wide, timeout=300, check=False
+    )
 
 
 def toy(folder: Path, epochs: int = 1) -> Path:
@@ -57,7 +59,9 @@ def test_help_teaches(words: tuple[str, ...]) -> None:
     assert ("datasets" if words[:1] == ("list",) else "study") in answer.stdout + answer.stderr
     if words[:1] == ("study",):
         assert "tamis study quick" in answer.stdout
-        assert {"--out", "--data", "--workers", "--device", "--fresh", "--resume", "--list"} <= set(re.findall(r"--\w+", answer.stdout))
+        assert {"--out", "--data", "--workers", "--device", "--fresh", "--resume", "--list"} <= set(
+            re.findall(r"--\w+", answer.stdout)
+        )
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,18 @@ def test_a_label_reads_back_to_the_same_policy(name: str) -> None:
     assert policy(name) == made
 
 
-@pytest.mark.parametrize("text", ["selective_backprop(beta=3)", "top_k(keep=1/3)", "top_k(keep=0.1)", "random_subset(keep=3/7)",
-                                  "importance_sampling(presample=2)", "importance_sampling(presample=3, unbiased=True)",
-                                  "selective_backprop(beta=1.5, history=100)"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "selective_backprop(beta=3)",
+        "selective_backprop(beta=1.5, history=100)",
+        "top_k(keep=1/3)",
+        "top_k(keep=0.1)",
+        "random_subset(keep=3/7)",
+        "importance_sampling(presample=2)",
+        "importance_sampling(presample=3, unbiased=True)",
+    ],
+)
 def test_labels_with_settings_read_back(text: str) -> None:
     assert policy(policy(text).label) == policy(text)
 
@@ -94,8 +103,14 @@ def test_tau_is_the_published_formula() -> None:
     assert VarianceGate(presample=2).threshold == pytest.approx(5 / 3)
 
 
-@pytest.mark.parametrize(("make", "words"), [(lambda: AfterPasses(-1), "passes is -1"), (lambda: VarianceGate(0.5), "presample"),
-                                             (lambda: VarianceGate(3, 1.0), "momentum")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: AfterPasses(-1), "passes is -1"),
+        (lambda: VarianceGate(0.5), "presample"),
+        (lambda: VarianceGate(3, 1.0), "momentum"),
+    ],
+)
 def test_schedules_refuse_nonsense(make: object, words: str) -> None:
     with pytest.raises(TamisError, match=words):
         make()  # type: ignore[operator]

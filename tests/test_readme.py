@@ -28,7 +28,7 @@ def test_the_readme_example_runs_and_finds_something(capsys: pytest.CaptureFixtu
 
 
 def test_every_command_the_readme_shows_exists() -> None:
-    from tamis.study.plan import PLANS
+    from tamis.study.plans import PLANS
 
     text = (ROOT / "README.md").read_text("utf-8")
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
@@ -50,7 +50,9 @@ def test_killed_again_and_again_the_recipe_ends_like_the_unbroken_run(tmp_path: 
     whole = subprocess.run([*command, tmp_path / "whole.pt"], capture_output=True, text=True, check=True).stdout
     checkpoint, kills, end = tmp_path / "broken.pt", 0, time.monotonic() + 240
     while True:
-        process = subprocess.Popen([*command, str(checkpoint)], stdout=subprocess.PIPE, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            [*command, str(checkpoint)], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         while kills < 3 and process.poll() is None:
             assert time.monotonic() < end

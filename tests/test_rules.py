@@ -54,7 +54,9 @@ def frequency(rule: Rule, priority: torch.Tensor, size: int = K, rounds: int = 3
 
 def test_the_table_is_the_public_list_and_all_of_it_is_tested() -> None:
     public = {
-        cls for cls in vars(module).values() if isinstance(cls, type) and hasattr(cls, "__dataclass_fields__") and cls.__module__ == module.__name__
+        cls
+        for cls in vars(module).values()
+        if isinstance(cls, type) and hasattr(cls, "__dataclass_fields__") and cls.__module__ == module.__name__
     }
     assert public == set(RULES.values())
     assert {type(rule) for rule in MADE.values()} == public
@@ -176,7 +178,7 @@ def test_streaming_power_against_its_slow_twin() -> None:
         uniform = torch.rand(7, generator=torch.Generator().manual_seed(100 + seed), dtype=torch.float64)
         kept = []
         for place, loss in enumerate(losses.tolist()):
-            history = (history + [loss])[-size:]
+            history = ([*history, loss])[-size:]
             percentile = sum(one < loss for one in history) / len(history)
             if float(uniform[place]) < percentile**beta:
                 kept.append(place)
@@ -243,7 +245,9 @@ def test_keep_names_what_is_kept() -> None:
     assert len(draw(TopK(keep=0.25), torch.rand(100), 25)[0].keep) == 25
 
 
-@pytest.mark.parametrize(("kwargs", "word"), [({"beta": -1}, "beta"), ({"beta": math.inf}, "beta"), ({"history": 0}, "history")])
+@pytest.mark.parametrize(
+    ("kwargs", "word"), [({"beta": -1}, "beta"), ({"beta": math.inf}, "beta"), ({"history": 0}, "history")]
+)
 def test_streaming_power_refuses_nonsense(kwargs: dict[str, float], word: str) -> None:
     with pytest.raises(TamisError, match=word):
         StreamingPower(**kwargs)  # type: ignore[arg-type]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import io
 import math
+import operator
 
 import pytest
 import torch
@@ -38,7 +40,7 @@ def epoch_top_k() -> Policy:
     return Policy("epoch_top_k", TopK(keep=0.5), "test", tamis.scores.last_loss(), AfterPasses(1))
 
 
-EVERY = {**{name: make for name, make in POLICIES.items()}, "epoch_top_k": epoch_top_k}
+EVERY = {**dict(POLICIES.items()), "epoch_top_k": epoch_top_k}
 
 
 class Run:
@@ -91,7 +93,9 @@ def test_uniform_with_everything_kept_is_a_plain_loop_bit_for_bit() -> None:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert same([p.tolist() for p in model.state_dict().values()], [p.tolist() for p in run.model.state_dict().values()])
+    assert same(
+        [p.tolist() for p in model.state_dict().values()], [p.tolist() for p in run.model.state_dict().values()]
+    )
     assert len(run.trained) == 3 * math.ceil(N / B)
 
 
@@ -102,7 +106,7 @@ def test_every_epoch_holds_the_planned_examples_once_under_a_loader(workers: int
     per_epoch = N // B if drop_last else math.ceil(N / B)
     assert len(run.loader) == per_epoch
     assert len(run.trained) == 3 * per_epoch
-    epochs = [sum(run.trained[e * per_epoch : (e + 1) * per_epoch], []) for e in range(3)]
+    epochs = [functools.reduce(operator.iadd, run.trained[e * per_epoch : (e + 1) * per_epoch], []) for e in range(3)]
     for epoch in epochs:
         assert len(epoch) == (N // B * B if drop_last else N)
         assert len(set(epoch)) == len(epoch)
@@ -124,7 +128,12 @@ def test_stopped_anywhere_and_resumed_it_ends_bit_for_bit_like_the_unbroken_run(
     first = Run(EVERY[name]()).go(stop)
     file = io.BytesIO()
     torch.save(
-        {"sieve": first.sieve.state_dict(), "model": first.model.state_dict(), "optimizer": first.optimizer.state_dict()}, file
+        {
+            "sieve": first.sieve.state_dict(),
+            "model": first.model.state_dict(),
+            "optimizer": first.optimizer.state_dict(),
+        },
+        file,
     )
     file.seek(0)
     saved = torch.load(file, weights_only=True)
@@ -264,10 +273,15 @@ def test_the_weights_of_a_selection_reach_the_loss() -> None:
             candidates = index
             continue
         candidates = torch.cat([candidates, index])
-        g = signals.el2n(tamis.Observation(candidates, torch.zeros(2 * B), model(X[candidates]).detach(), Y[candidates]))
+        g = signals.el2n(
+            tamis.Observation(candidates, torch.zeros(2 * B), model(X[candidates]).detach(), Y[candidates])
+        )
         g = dict(zip(candidates.tolist(), (g / g.sum()).tolist(), strict=True))
         losses = F.cross_entropy(model(X[chosen.index]), Y[chosen.index], reduction="none").detach()
-        by_hand = sum(float(loss) / (B * g[i]) * (B / (2 * B)) for i, loss in zip(chosen.index.tolist(), losses, strict=True)) / B
+        by_hand = (
+            sum(float(loss) / (B * g[i]) * (B / (2 * B)) for i, loss in zip(chosen.index.tolist(), losses, strict=True))
+            / B
+        )
         assert float(sieve.loss(chosen.index, model(chosen.x), chosen.y).detach()) == pytest.approx(by_hand, rel=1e-4)
         assert by_hand != pytest.approx(float(losses.mean()), rel=1e-3)
         break
@@ -282,10 +296,10 @@ def test_a_budget_in_cost_is_kept_to_within_one_step() -> None:
 
 def test_a_random_subset_is_one_subset_in_the_order_of_the_whole() -> None:
     whole, part = (tamis.Sieve(N, p, budget=9, seed=3) for p in (policies.uniform(), policies.random_subset(keep=0.25)))
-    kept = [sum(part.batches(B), []) for _ in range(2)]
+    kept = [functools.reduce(operator.iadd, part.batches(B), []) for _ in range(2)]
     assert set(kept[0]) == set(kept[1])
     assert len(set(kept[0])) == round(0.25 * N)
-    order = sum(whole.batches(B), [])
+    order = functools.reduce(operator.iadd, whole.batches(B), [])
     assert [i for i in order if i in set(kept[0])] == kept[0]
 
 
@@ -294,7 +308,7 @@ def test_epoch_level_selection_follows_what_was_recorded() -> None:
     run.go(math.ceil(N / B))
     last = run.sieve.recorder.compute(tamis.scores.last_loss())
     second = Run(epoch_top_k(), budget=2).go().trained[math.ceil(N / B) :]
-    kept = set(sum(second, []))
+    kept = set(functools.reduce(operator.iadd, second, []))
     assert kept == set(last.argsort(descending=True, stable=True)[: round(N / 2)].tolist())
 
 

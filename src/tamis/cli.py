@@ -43,7 +43,9 @@ def study(
     data: Annotated[str, typer.Option(help="Another data set for every setting of the plan.")] = "",
     workers: Annotated[int, typer.Option(help="Runs at a time, one thread each.", min=1)] = min(2, os.cpu_count() or 1),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start over, or go on with what is finished.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--resume", help="Start over, or go on with what is finished.")
+    ] = False,
     only_report: Annotated[bool, typer.Option("--only-report", help="Run nothing; draw what is finished.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Name the built-in plans with their predicted hours.")] = False,
 ) -> None:
@@ -60,13 +62,15 @@ def study(
 
       tamis study quick --only-report
     """
-    from tamis.study.plan import load_plan, with_data
+    from tamis.study.plan_files import load_plan, with_data
 
     if list_:
         _list_plans(workers)
         return
     if not plan:
-        raise TamisError("study needs a plan; 'tamis study --list' names them, and 'tamis study quick' is a good first one.")
+        raise TamisError(
+            "study needs a plan; 'tamis study --list' names them, and 'tamis study quick' is a good first one."
+        )
     chosen = load_plan(plan)
     if data:
         chosen = with_data(chosen, data)
@@ -88,7 +92,7 @@ def list_(what: Annotated[str, typer.Argument(help="policies, scores, corruption
 
 
 def _list_plans(workers: int) -> None:
-    from tamis.study.plan import PLANS
+    from tamis.study.plans import PLANS
     from tamis.study_view import print_entries
 
     entries = []
@@ -103,7 +107,11 @@ def _policies() -> list[Entry]:
     from tamis.selection.policies import POLICIES
 
     return [
-        (chosen.label, f"keeps {chosen.keep:.2f} of its candidates, {chosen.level} by {chosen.level}; {chosen.reference}", _first_line(make))
+        (
+            chosen.label,
+            f"keeps {chosen.keep:.2f} of its candidates, {chosen.level} by {chosen.level}; {chosen.reference}",
+            _first_line(make),
+        )
         for make in POLICIES.values()
         for chosen in [make()]
     ]

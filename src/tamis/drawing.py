@@ -1,7 +1,7 @@
 """What is drawn and what was consumed: epochs of batches, and the match between the two.
 
-A loader runs ahead of training. Every drawn batch waits here with its weights until training hands it back; a batch that is
-not the one drawn next is refused; and the state counts *consumed* batches, so what was only drawn is drawn again.
+A loader runs ahead of training. Every drawn batch waits here with its weights until training hands it back; a batch
+that is not the one drawn next is refused; the state counts *consumed* batches, so what was only drawn is drawn again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Drawing:
             raise TamisError(f"this Sieve already serves batches of {self.batch}; it cannot change to {batch}.")
         self.batch = batch
 
-    def begin(self, batch: int, drop_last: bool, form_plan: Callable[[int], Plan], full: Callable[[], bool]) -> Iterator[list[int]]:
+    def begin(
+        self, batch: int, drop_last: bool, form_plan: Callable[[int], Plan], full: Callable[[], bool]
+    ) -> Iterator[list[int]]:
         """An iterator over the next epoch, or over the rest of the one that a state was loaded from.
 
         A loader may ask twice for one epoch's iterator; an epoch is over only once it was begun.
@@ -64,7 +66,8 @@ class Drawing:
         self.length = planned // batch if drop_last else -(-planned // batch)
         if self.length == 0:
             raise TamisError(
-                f"an epoch has {planned} examples to train on and drop_last leaves out batches under {batch}: none is left."
+                f"an epoch has {planned} examples to train on and drop_last leaves out batches under {batch}: "
+                "none is left."
             )
         return self._draw(self.plan, batch, self.epoch, full)
 

@@ -1,4 +1,4 @@
-"""Batch-level judging: candidates wait until there are enough, a rule keeps some, the kept wait until a batch is full."""
+"""Batch-level judging: candidates wait until there are enough; a rule keeps some; the kept wait for a full batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tamis.types import Costs, Observation, TamisError, generator
 
 
 class Chosen(NamedTuple):
-    """A batch to train on: ``index`` ``[b]`` int64 positions in the full training set, and the user's ``x`` and ``y``."""
+    """A batch to train on: ``index`` ``[b]`` int64 positions in the full training set, the user's ``x`` and ``y``."""
 
     index: Tensor  # type: ignore[assignment]  # it shadows tuple.index, which nobody asks of a batch
     x: Batch
@@ -61,7 +61,7 @@ class Judge:
             self.schedule_state = self.policy.schedule.observe(self.schedule_state, self.policy.priority(observation))
 
     def arrive(self, chosen: Chosen, selecting: bool) -> None:
-        """Candidates enter: to wait for a selection, or, while the policy does not select, straight to what is ready."""
+        """Candidates enter: to wait for a selection or, while the policy does not select, straight to what is ready."""
         arrived = Pool(chosen, torch.ones(len(chosen.index), device=_device(chosen.y, chosen.index)))
         if selecting:
             self._waiting = _append(self._waiting, arrived)
@@ -110,7 +110,9 @@ class Judge:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rule_state, self.schedule_state = dict(state["rule"]), dict(state["schedule"])
-        self._waiting, self._ready = (flat and Pool(Chosen(*flat[:3]), flat[3]) for flat in (state["waiting"], state["ready"]))
+        self._waiting, self._ready = (
+            flat and Pool(Chosen(*flat[:3]), flat[3]) for flat in (state["waiting"], state["ready"])
+        )
         self.pending = None
 
 

@@ -71,7 +71,7 @@ def train(
         data, test: in memory, on the model's device. budget, unit, prices: see :class:`~tamis.Sieve`.
         points: how many points of the curve, evenly spaced over the budget, beside the one before training.
         watch: signals to look at, in eval mode, of a fixed sample of ``watch_size`` training examples, four times from
-            one point to the next. Diagnosis for the theory; it changes nothing in the training and is charged to nobody.
+            one point to the next. Diagnosis for the theory; it changes nothing in the training and is not charged.
         progress: called with the fraction of the budget spent, at every step.
 
     On CUDA the forward runs under bfloat16 autocast; on the CPU a seed decides every bit.
@@ -88,7 +88,9 @@ def train(
     trained_before, selected_before = np.zeros(len(data.y), np.int64), (0, 0)
     curve: list[Point] = []
     looks: list[dict[str, np.ndarray]] = []
-    watched = torch.randperm(len(data.y), generator=generator(seed, "watch"))[: watch_size if watch else 0].sort().values
+    watched = (
+        torch.randperm(len(data.y), generator=generator(seed, "watch"))[: watch_size if watch else 0].sort().values
+    )
 
     def mark() -> None:
         nonlocal trained_before, selected_before
@@ -118,7 +120,9 @@ def train(
     def look_now() -> None:
         if watch:
             with clock.running("evaluate_seconds"):
-                looks.append({name: values.cpu().numpy() for name, values in look(model, data.take(watched), watch)[1].items()})
+                looks.append(
+                    {name: values.cpu().numpy() for name, values in look(model, data.take(watched), watch)[1].items()}
+                )
 
     with torch.random.fork_rng([data.x.device] if data.x.is_cuda else []), clock.running("total_seconds"):
         torch.manual_seed(seed)  # dropout and the like
@@ -168,7 +172,9 @@ def look(
     predicted: list[Tensor] = []
     seen: dict[str, list[Tensor]] = {signal.__name__: [] for signal in signals}
     with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=data.x.is_cuda):
-        for index, x, y in zip(*(part.split(batch) for part in (torch.arange(len(data.y)), data.x, data.y)), strict=True):
+        for index, x, y in zip(
+            *(part.split(batch) for part in (torch.arange(len(data.y)), data.x, data.y)), strict=True
+        ):
             logits = model(x).float()
             predicted.append(logits.argmax(1))
             observation = Observation(index, F.cross_entropy(logits, y, reduction="none"), logits, y, phase="select")
@@ -179,7 +185,9 @@ def look(
 
 def _raise_unless_finite(loss: Tensor, number: int) -> None:
     if not bool(loss.isfinite()):
-        raise TamisError(f"the loss is {float(loss)} at batch {number}: training has diverged; lower the learning rate.")
+        raise TamisError(
+            f"the loss is {float(loss)} at batch {number}: training has diverged; lower the learning rate."
+        )
 
 
 class _Clock:

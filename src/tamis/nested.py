@@ -25,7 +25,8 @@ def map_leaves(function: Callable[..., Any], *batches: Batch) -> Batch:
     if isinstance(first, (list, tuple)):
         return type(first)(map_leaves(function, *parts) for parts in zip(*batches, strict=True))
     raise TamisError(
-        f"a batch holds a {type(first).__name__}; what is selected from must be tensors, or dicts, lists or tuples of them."
+        f"a batch holds a {type(first).__name__}; what is selected from must be tensors, "
+        "or dicts, lists or tuples of them."
     )
 
 

@@ -1,4 +1,4 @@
-"""The recorder: many scores from one observation, each signal computed once. Upstream of the Sieve, below nothing else."""
+"""The recorder: many scores from one observation, each signal computed once."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ class Recorder:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         missing = {score.name for score in self.scores} - set(state["scores"])
         if missing and self._strict:
-            raise TamisError(f"the state has no record of {', '.join(sorted(missing))}; it was saved with other scores.")
+            raise TamisError(
+                f"the state has no record of {', '.join(sorted(missing))}; it was saved with other scores."
+            )
         self.scores = [score for score in self.scores if score.name in state["scores"]]
         self._states = {score.name: _copy(state["scores"][score.name]) for score in self.scores}
         self._trained = _copy(state["trained"])

@@ -221,7 +221,9 @@ class Sieve:
             selected = multiplier is not None
             self.costs += Costs(candidates=len(index))
         elif self._judge.pending is None:
-            raise TamisError(f"{self.policy.label} chooses inside a batch: call select first and train on what it gives.")
+            raise TamisError(
+                f"{self.policy.label} chooses inside a batch: call select first and train on what it gives."
+            )
         else:
             expected, multiplier, selected = self._judge.pending
             self._drawing.check(index, expected)
@@ -246,7 +248,7 @@ class Sieve:
     # What was seen -----------------------------------------------------------------------------------------------
 
     def examples(self) -> pl.DataFrame:
-        """One row per training example: ``index``, ``trained`` (times) and every recorded score (NaN = never observed)."""
+        """One row per training example: ``index``, times ``trained``, every recorded score (NaN = never observed)."""
         import polars as pl
 
         return pl.DataFrame({"index": np.arange(self.n), **self.recorder.table()})

@@ -10,7 +10,15 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from tamis.study.grid import Event, study
@@ -26,8 +34,17 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
     console = Console()
     total = sum(1 for _ in plan.jobs())
     console.print(f"[bold]{escape(plan.name)}[/bold]: {escape(plan.title)}")
-    console.print(f"{total} runs on {workers} workers ({device}), about {_hours(plan.hours(workers))}; records in {escape(str(out))}")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    console.print(
+        f"{total} runs on {workers} workers ({device}), about {_hours(plan.hours(workers))}; "
+        f"records in {escape(str(out))}"
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     failures: list[Event] = []
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         whole = progress.add_task("all runs", total=total)
@@ -49,7 +66,9 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
                 progress.advance(whole)
                 if event.error:
                     failures.append(event)
-                    progress.console.print(f"[red]failed[/red] {escape(event.label)}: {escape(event.error.strip().splitlines()[-1])}")
+                    progress.console.print(
+                        f"[red]failed[/red] {escape(event.label)}: {escape(event.error.strip().splitlines()[-1])}"
+                    )
                 if not console.is_terminal and (finished % max(1, total // 20) == 0 or finished == total):
                     print(f"{finished} of {total} runs", flush=True)
 
@@ -68,11 +87,16 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
             block = [[row[0], *row[part]] for row in rows]
             print_table(title if start == 1 else "", [columns_[0], *columns_[part]], block, console)
     if failures:
-        console.print(f"[red]{len(failures)} runs failed[/red]; their errors stand in the page; the same command tries them again.")
+        console.print(
+            f"[red]{len(failures)} runs failed[/red]; their errors stand in the page; "
+            "the same command tries them again."
+        )
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], console: Console | None = None) -> None:
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], console: Console | None = None
+) -> None:
     """A table for people; cells are shown as they are, never read as markup."""
     table = Table(title=title or None, title_justify="left")
     for number, column in enumerate(columns):
@@ -86,7 +110,11 @@ def print_entries(entries: Iterable[tuple[str, str, str]]) -> None:
     """Names with what they are below, readable at any width."""
     console = Console()
     for name, facts, what in entries:
-        console.print(f"[bold]{escape(name)}[/bold]" + (f"  [dim]{escape(facts)}[/dim]" if facts else ""), soft_wrap=True, highlight=False)
+        console.print(
+            f"[bold]{escape(name)}[/bold]" + (f"  [dim]{escape(facts)}[/dim]" if facts else ""),
+            soft_wrap=True,
+            highlight=False,
+        )
         console.print(Padding(escape(what), (0, 0, 0, 4)), highlight=False)
 
 

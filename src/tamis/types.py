@@ -195,5 +195,7 @@ def generator(seed: int, stream: str, counter: int = 0) -> torch.Generator:
 
     Nothing about randomness needs saving: a resumed run asks for the same three and gets the same draws.
     """
-    words = np.random.SeedSequence([seed, int.from_bytes(stream.encode(), "little"), counter]).generate_state(2, np.uint32)
+    words = np.random.SeedSequence([seed, int.from_bytes(stream.encode(), "little"), counter]).generate_state(
+        2, np.uint32
+    )
     return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tamis.types import Arrays, TamisError, generator
+from tamis.types import Arrays, TamisError
 
 
 @dataclass(frozen=True, eq=False)

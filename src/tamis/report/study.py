@@ -16,7 +16,7 @@ from tamis.report.svg import legend_mark
 from tamis.report.verdicts import CHEAPER, JUDGED, headline, verdicts
 from tamis.report.words import breakable, setting_name, styles, unbroken
 from tamis.study import evaluate, paper
-from tamis.study.plan import plan_from_dict
+from tamis.study.plan_files import plan_from_dict
 from tamis.study.record import write_whole
 from tamis.study.statistics import SETTING, finished
 from tamis.types import TamisError

@@ -54,7 +54,9 @@ class Policy:
     def __post_init__(self) -> None:
         wants_signal = self.level == "batch" or isinstance(self.schedule, VarianceGate)
         if wants_signal and (self.priority is None or isinstance(self.priority, Score)):
-            raise TamisError(f"{self.label} selects inside a batch, so its priority must be a signal, such as the loss.")
+            raise TamisError(
+                f"{self.label} selects inside a batch, so its priority must be a signal, such as the loss."
+            )
         if self.level == "epoch" and self.rule.streaming:
             raise TamisError(f"{self.label} selects once an epoch, but its rule judges a stream; choose another rule.")
 
@@ -216,7 +218,8 @@ def policy(text: str) -> Policy:
         raise TamisError(f"there is no policy {name!r}; did you mean {near!r}? 'tamis list policies' names them all.")
     try:
         call = ast.parse(f"f({settings})", mode="eval").body
-        assert isinstance(call, ast.Call) and not call.args
+        assert isinstance(call, ast.Call)
+        assert not call.args
         values = {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
         return POLICIES[name](**values)
     except TamisError:

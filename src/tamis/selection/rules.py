@@ -120,8 +120,8 @@ class TopK:
 class PowerDraw:
     """Draw ``size`` candidates without replacement with probability proportional to percentile^(1/keep - 1).
 
-    percentile_i = (rank_i + 1/2) / M with ranks 0..M-1 from the lowest priority up, inside the batch of candidates; the draw
-    is successive (an exponential race: the ``size`` largest of w_i / E_i, E_i ~ Exp(1), which is the same law and
+    percentile_i = (rank_i + 1/2) / M with ranks 0..M-1 from the lowest priority up, inside the batch of candidates; the
+    draw is successive (an exponential race: the ``size`` largest of w_i / E_i, E_i ~ Exp(1), which is the same law and
     needs no host synchronisation). The in-batch rule of composer's SelectiveBackprop.
 
     Fails when: noise keeps a high loss, as for every rule that prefers it.

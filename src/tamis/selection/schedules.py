@@ -23,7 +23,7 @@ class Progress(NamedTuple):
 
 
 class Schedule(Protocol):
-    """``active`` decides before a batch; ``observe`` sees the priorities ``[M]`` of every pass. Pure: state in, state out."""
+    """``active`` decides before a batch; ``observe`` sees the priorities ``[M]`` of a pass. Both are pure."""
 
     def init(self) -> State: ...
 

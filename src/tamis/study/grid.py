@@ -21,7 +21,8 @@ import torch
 
 from tamis.selection.cost import PriceList
 from tamis.study import run as one_run
-from tamis.study.plan import Job, Plan, Setting, plan_to_dict
+from tamis.study.plan import Job, Plan, Setting
+from tamis.study.plan_files import plan_to_dict
 from tamis.study.record import gather, read_run, write_json, write_parquet, write_run
 from tamis.types import TamisError
 
@@ -90,8 +91,8 @@ def study(
         if record is None and path.exists():
             tell(Event("again", todo.name, _label(todo.job), error=f"{path} is not a whole record; it is done again."))
         missing.append(todo)
-    for name, record in () if only_gather else _do(missing, workers, tell):
-        finished[name] = record
+    if not only_gather:
+        finished.update(_do(missing, workers, tell))
     for todo in todos:  # the plan and the place in it belong to the plan, not to the run
         if todo.name in finished:
             finished[todo.name]["order"] = todo.order
@@ -100,14 +101,20 @@ def study(
 
 
 def claim(plan: Plan, out: Path, fresh: bool = False) -> None:
-    """Take ``out`` for ``plan``: new or empty, or already this plan's; with ``fresh`` its own files are removed first."""
+    """Take ``out`` for ``plan``: new, empty or already this plan's; ``fresh`` first removes the study's own files."""
     ours = json.loads(json.dumps(plan_to_dict(plan)))
     marker = out / "plan.json"
     if out.exists() and not out.is_dir():
         raise TamisError(f"--out {out} is a file, but a study needs a folder; name another place.")
-    strangers = [path.name for path in out.iterdir() if path.name not in OURS and not path.name.startswith(".")] if out.exists() else []
+    strangers = (
+        [path.name for path in out.iterdir() if path.name not in OURS and not path.name.startswith(".")]
+        if out.exists()
+        else []
+    )
     if out.exists() and any(out.iterdir()) and not marker.exists():
-        raise TamisError(f"--out {out} is not empty and holds no study ({', '.join(sorted(strangers)[:3])} …); name another folder.")
+        raise TamisError(
+            f"--out {out} is not empty and holds no study ({', '.join(sorted(strangers)[:3])} …); name another folder."
+        )
     if marker.exists():
         try:
             theirs = json.loads(marker.read_text())
@@ -117,7 +124,10 @@ def claim(plan: Plan, out: Path, fresh: bool = False) -> None:
         if fresh:
             _remove_ours(out)
         elif theirs != ours:
-            raise TamisError(f"--out {out} holds records of another plan ({name!r}, or other settings); name another folder, or use --fresh.")
+            raise TamisError(
+                f"--out {out} holds records of another plan ({name!r}, or other settings); "
+                "name another folder, or use --fresh."
+            )
     write_json(marker, ours)
 
 
@@ -150,7 +160,8 @@ def _prices(setting: Setting, out: Path, device: str) -> PriceList:
     """The price list of a setting: measured once, then read back, since it is part of every run's name."""
     path = out / "prices.json"
     known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    key = f"{setting.dataset}/{setting.model}/width {setting.width}/batch {setting.recipe.batch}/{device}/{torch.get_num_threads()} threads"
+    model = f"{setting.dataset}/{setting.model}/width {setting.width}/batch {setting.recipe.batch}"
+    key = f"{model}/{device}/{torch.get_num_threads()} threads"
     if key not in known:
         known[key] = dataclasses.asdict(one_run.prices_for(setting, device))
         write_json(path, known)

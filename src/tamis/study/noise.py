@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,9 +18,9 @@ Row = dict[str, Any]
 def curve(record: Record, truth: Truth, policy: Policy, batch: int, warmup: float) -> list[Row]:
     """One row a point: costs, errors, and the noise share since the previous point, measured and predicted.
 
-    The prediction is closed-loop: from the method's own priorities, as looked at from the previous point on, by the rule
-    exactly as it selects, mixed with the base rate for the steps on which it did not select. ``warmup`` marks the points
-    whose interval lies in the first part of the budget, while the learning rate still rises.
+    The prediction is closed-loop: from the method's own priorities, as looked at from the previous point on, by the
+    rule exactly as it selects, mixed with the base rate for the steps on which it did not select. ``warmup`` marks the
+    points whose interval lies in the first part of the budget, while the learning rate still rises.
     """
     noisy = truth.noisy.numpy()
     steps = len(record.points) - 1
@@ -57,7 +58,10 @@ def open_loop(record: Record, truth: Truth, policies: Iterable[Policy], batch: i
     noisy = truth.noisy.numpy()
     rate = float(noisy.mean())
     return {
-        policy.label: [None, *(rule_share(policy, point, noisy[record.watched], batch, rate) for point in record.points[1:])]
+        policy.label: [
+            None,
+            *(rule_share(policy, point, noisy[record.watched], batch, rate) for point in record.points[1:]),
+        ]
         for policy in policies
     }
 
@@ -71,7 +75,11 @@ def rule_share(policy: Policy, point: Point, noisy: np.ndarray, batch: int, rate
     if not callable(policy.priority):
         return rate
     name = policy.priority.__name__
-    shares = [theory.noise_share(theory.inclusion(policy.rule, look[name], batch), noisy) for look in point.looks if name in look]
+    shares = [
+        theory.noise_share(theory.inclusion(policy.rule, look[name], batch), noisy)
+        for look in point.looks
+        if name in look
+    ]
     return float(np.nanmean(shares)) if np.isfinite(shares).any() else None
 
 
@@ -86,9 +94,9 @@ def mix(share: float | None, selecting: float, rate: float) -> float | None:
 
 
 def pooled(curve: list[Row], column: str) -> float | None:
-    """Mean of a share over what was trained on while the policy selected, after the warm-up; None where it never did."""
+    """Mean of a share over what was trained on while the policy selected, after the warm-up; None if it never did."""
     total = weighted = 0.0
-    for before, point in zip(curve, curve[1:], strict=False):
+    for before, point in itertools.pairwise(curve):
         if point["selecting"] and not point["warmup"] and point[column] is not None:
             weight = (point["backwards"] - before["backwards"]) * point["selecting"]
             total, weighted = total + weight, weighted + weight * point[column]
@@ -101,7 +109,7 @@ def _measured(trained: np.ndarray, noisy: np.ndarray) -> float | None:
 
 
 def _fitted(record: Record, number: int, truth: Truth) -> float | None:
-    """The share of mislabeled examples whose *given* label was predicted at this point (the next point's first look)."""
+    """The share of mislabeled examples whose *given* label is predicted here (the next point's first look)."""
     mislabeled = (truth.kind.numpy()[record.watched] & int(Kind.MISLABELED)) != 0
     following = record.points[number + 1].looks if number + 1 < len(record.points) else ()
     if not following or not mislabeled.any() or "correct" not in following[0]:

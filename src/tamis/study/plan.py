@@ -6,11 +6,9 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tamis.corrupt import INJECTORS
@@ -21,9 +19,9 @@ from tamis.selection.policies import policy
 from tamis.types import TamisError
 
 if sys.version_info >= (3, 11):
-    import tomllib
+    pass
 else:
-    import tomli as tomllib
+    pass
 
 SCHEMA = 1  # of a run's record: raised when what a record means changes, so that old ones are not taken for new
 
@@ -167,181 +165,3 @@ def _known(what: str, name: str, table: dict[str, Any]) -> None:
     if name not in table:
         near = difflib.get_close_matches(str(name), table, 1, cutoff=0)[0]
         raise TamisError(f"there is no {what} {name!r}; did you mean {near!r}?")
-
-
-# The built-in plans ------------------------------------------------------------------------------------------------
-
-PAPER_CELLS = (
-    ("none", 0.0),
-    ("random_labels", 0.25),
-    ("random_labels", 0.5),
-    ("shuffled_pixels", 0.25),
-    ("shuffled_pixels", 0.5),
-    ("gaussian_pixels", 0.25),
-    ("gaussian_pixels", 0.5),
-)
-PAPER_METHODS = (
-    "selective_backprop(beta=1)",
-    "selective_backprop(beta=2)",
-    "importance_sampling(presample=3)",
-    "importance_sampling(presample=2)",
-)
-MORE_METHODS = (
-    "selective_backprop_inbatch(keep=0.5)",
-    "selective_backprop_inbatch(keep=1/3)",
-    "importance_sampling(presample=3, unbiased=True)",
-    "top_k(keep=1/3)",
-)
-FASHION_MLP = Setting("fashion_mnist", "mlp", size=20_000, width=512, epochs=10, seeds=(0, 1, 2, 3, 4))
-FASHION_CONVNET = Setting(
-    "fashion_mnist", "convnet", size=20_000, width=16, epochs=5, seeds=(0, 1, 2), points=5, step_seconds=0.015
-)
-CIFAR_RESNET9 = Setting(
-    "cifar10_jpeg", "resnet9", size=10_000, width=16, epochs=6, seeds=(0, 1, 2), ladder=(0.5,), points=6,
-    watch=2_000, augment=True, step_seconds=0.21,
-)  # fmt: skip
-
-PLANS: dict[str, Plan] = {
-    plan.name: plan
-    for plan in (
-        Plan(
-            "smoke",
-            "Does everything run? scikit-learn's digits, two cells, one seed.",
-            (Setting("digits", "mlp", size=0, width=64, epochs=6, seeds=(0, 1), ladder=(0.5,), points=6,
-                     recipe=Recipe(batch=32), step_seconds=0.0003),),
-            (("none", 0.0), ("random_labels", 0.5)),
-            ("selective_backprop(beta=2)", "importance_sampling(presample=3)", "top_k(keep=1/3)"),
-        ),
-        Plan(
-            "quick",
-            "The paper's table in a few minutes: Fashion-MNIST, a small network on a part of it.",
-            (dataclasses.replace(FASHION_MLP, size=6_000, width=256, epochs=10, seeds=(0, 1, 2), ladder=(0.4, 0.7),
-                                 points=10, watch=3_000, step_seconds=0.0025),),
-            (("none", 0.0), ("random_labels", 0.25), ("random_labels", 0.5), ("gaussian_pixels", 0.5)),
-            (*PAPER_METHODS, "top_k(keep=1/3)"),
-        ),
-        Plan(
-            "table1-fashion",
-            "Table 1 of Hu et al. 2021 on Fashion-MNIST: all its cells and methods, and the rules beside them.",
-            (FASHION_MLP, FASHION_CONVNET),
-            PAPER_CELLS,
-            (*PAPER_METHODS, *MORE_METHODS),
-        ),
-        Plan(
-            "crossover",
-            "At which share of random labels does each method cross the line?",
-            (dataclasses.replace(FASHION_MLP, ladder=(0.5, 0.7)),),
-            tuple(("random_labels", rate) for rate in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)),
-            (*PAPER_METHODS[:3], "top_k(keep=1/3)"),
-            ("uniform",),
-        ),
-        Plan(
-            "table1-cifar10",
-            "Table 1 of Hu et al. 2021 on 10,000 images of JPEG-recompressed CIFAR-10 with a small ResNet-9.",
-            (CIFAR_RESNET9,),
-            PAPER_CELLS,
-            PAPER_METHODS,
-            note="JPEG-recompressed CIFAR-10: not to be set beside published numbers as equals.",
-        ),
-        Plan(
-            "table1-cifar10-gpu",
-            "Table 1 of Hu et al. 2021 on all of CIFAR-10 with a full ResNet-9, for one GPU.",
-            (dataclasses.replace(CIFAR_RESNET9, dataset="cifar10", size=0, width=64, epochs=24,
-                                 ladder=(0.3, 0.5, 0.7), points=24, seeds=(0, 1, 2, 3, 4), step_seconds=0.012),),
-            PAPER_CELLS,
-            (*PAPER_METHODS, *MORE_METHODS),
-        ),
-        Plan(
-            "paper",
-            "The published setting: WideResNet-28-10 on CIFAR-10, 100 epochs, for whoever has the GPU hours.",
-            (Setting("cifar10", "wide_resnet", epochs=100, size=0, seeds=(0, 1, 2), ladder=(0.3, 0.5, 0.7),
-                     augment=True, points=100, step_seconds=0.15),),
-            PAPER_CELLS,
-            PAPER_METHODS,
-            note="The paper drops its learning rate at epochs 60 and 80; here it falls linearly within every budget.",
-        ),
-    )
-}  # fmt: skip
-
-
-# Plans from files --------------------------------------------------------------------------------------------------
-
-
-def load_plan(text: str) -> Plan:
-    """A built-in plan by name, or one from a TOML file with the fields of :class:`Plan` and ``[[settings]]``.
-
-    Raises:
-        TamisError: an unknown name (with the nearest known one), a file that is not such a plan.
-    """
-    if text in PLANS:
-        return PLANS[text].check()
-    path = Path(text)
-    if path.suffix != ".toml":
-        near = difflib.get_close_matches(text, PLANS, 1, cutoff=0)[0]
-        raise TamisError(f"there is no plan {text!r}; did you mean {near!r}? Or name a .toml file.")
-    try:
-        content = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise TamisError(f"there is no file {text!r}; name a plan's TOML file, or one of {', '.join(PLANS)}.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TamisError(f"{text!r} is not a readable TOML file: {error}.") from error
-    content.setdefault("name", path.stem)
-    content.setdefault("title", content["name"])
-    return plan_from_dict(content).check()
-
-
-def with_data(plan: Plan, dataset: str) -> Plan:
-    """The same plan on another data set; its name says so, so that records never mix."""
-    settings = tuple(dataclasses.replace(setting, dataset=dataset, size=0) for setting in plan.settings)
-    return dataclasses.replace(plan, name=f"{plan.name}-{dataset}", settings=settings).check()
-
-
-def plan_from_dict(content: dict[str, Any]) -> Plan:
-    """A plan from plain values, as TOML and JSON give them. Unknown or misspelt fields are refused by name."""
-    settings = []
-    for raw in _rows(content, "settings"):
-        given = {**raw, "recipe": _build(Recipe, raw.get("recipe", {}), "recipe")}
-        settings.append(_build(Setting, given, "settings"))
-    cells = content.get("cells", [])
-    if not (isinstance(cells, (list, tuple)) and all(isinstance(c, (list, tuple)) and len(c) == 2 for c in cells)):
-        raise TamisError('cells must be a list of pairs, such as [["none", 0.0], ["random_labels", 0.25]].')
-    plan: Plan = _build(Plan, {**content, "settings": tuple(settings), "cells": tuple(map(tuple, cells))}, "plan")
-    return plan
-
-
-def plan_to_dict(plan: Plan) -> dict[str, Any]:
-    """The plan in plain values, as JSON keeps it."""
-    return json.loads(json.dumps(dataclasses.asdict(plan)))  # type: ignore[no-any-return]
-
-
-def _rows(content: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    rows = content.get(name, [])
-    if not (isinstance(rows, (list, tuple)) and all(isinstance(row, dict) for row in rows)):
-        raise TamisError(f"{name} must be a list of tables: write [[{name}]] in TOML.")
-    return list(rows)
-
-
-def _build(kind: type[Any], given: dict[str, Any], where: str) -> Any:
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    for name in given:
-        if name not in fields:
-            near = difflib.get_close_matches(name, fields, 1, cutoff=0)[0]
-            raise TamisError(f"{where} has no field {name!r}; did you mean {near!r}?")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    for name, value in values.items():
-        kinds = _KINDS.get(str(fields[name].type).split("[")[0])
-        if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
-            raise TamisError(f"{where}.{name} is {value!r}, but it must be {fields[name].type}.")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise TamisError(f"{where}.{name} is {value!r}, but it must be finite.")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise TamisError(f"{where} is incomplete: {str(error).split('()')[-1].strip()}.") from error
-
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,), "int": (int,), "float": (int, float), "bool": (bool,), "tuple": (tuple,),
-}  # fmt: skip
-
-__all__ = ["PLANS", "Job", "Plan", "Setting", "load_plan", "plan_from_dict", "plan_to_dict"]

@@ -50,11 +50,15 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # a temporary file is its owner's alone; a record is as open as any other file
+        os.chmod(
+            name, 0o666 & ~_umask()
+        )  # a temporary file is its owner's alone; a record is as open as any other file
         os.replace(name, path)
     except OSError as error:
         Path(name).unlink(missing_ok=True)
-        raise TamisError(f"{path} could not be written ({error.strerror}); make room there and run the same command again.") from error
+        raise TamisError(
+            f"{path} could not be written ({error.strerror}); make room there and run the same command again."
+        ) from error
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -17,7 +17,7 @@ from tamis.models import build
 from tamis.observe import signals
 from tamis.selection.cost import PriceList, measure_prices
 from tamis.selection.policies import policy
-from tamis.selection.rules import StreamingPower, PowerDraw
+from tamis.selection.rules import PowerDraw, StreamingPower
 from tamis.study import noise
 from tamis.study.plan import Job, Setting
 from tamis.types import Arrays, generator
@@ -73,12 +73,14 @@ def run(
         "test_error": last.test_error,
         "worst_class_error": last.worst_class_error,
         "best_test_error": min(point.test_error for point in record.points[1:]),
-        **{key: value for key, value in vars(last.costs).items()},
+        **dict(vars(last.costs).items()),
         "cost": last.cost,
         "noise_share": noise.pooled(curve, "noise_share") if selecting else curve[-1]["noise_share"],
         "noise_share_predicted": noise.pooled(curve, "noise_share_predicted") if selecting else truth.realised_rate,
         "noise_share_open_loop": None,
-        "noise_share_worst_case": noise.worst_case(chosen, truth.realised_rate, batch, noise.pooled(curve, "selecting") or 0.0),
+        "noise_share_worst_case": noise.worst_case(
+            chosen, truth.realised_rate, batch, noise.pooled(curve, "selecting") or 0.0
+        ),
         "status": "ok",
         "error": "",
     }
@@ -94,7 +96,13 @@ def run(
             **record.examples,
         }
     )
-    return {"row": row, "curve": curve, "open_loop": open_loop, "timing": dict(record.seconds), "cell": _cell(job)}, examples
+    return {
+        "row": row,
+        "curve": curve,
+        "open_loop": open_loop,
+        "timing": dict(record.seconds),
+        "cell": _cell(job),
+    }, examples
 
 
 def failed(job: Job, plan: str, name: str, error: str) -> dict[str, Any]:
@@ -147,5 +155,3 @@ def _cell(job: Job) -> list[Any]:
 
 def _to(data: Arrays, device: str) -> Arrays:
     return Arrays(data.x.to(device), data.y.to(device), data.classes)
-
-

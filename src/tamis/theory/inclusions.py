@@ -171,7 +171,7 @@ def inclusion_top_k(
 def inclusion_power_draw(
     losses: ArrayLike, keep: float = 0.5, candidates: int = 256, population: int | None = None
 ) -> Array:
-    """k = floor(keep M) of M candidates, drawn successively with weights w_r = ((r + 1/2) / M)^(1/keep - 1), ranks r from 0.
+    """k = floor(keep M) of M candidates, drawn successively with weights w_r = ((r + 1/2) / M)^(1/keep - 1), r from 0.
 
     ``E[1 - exp(-t w_r)]`` over the law of an example's rank, t such that k are kept: the draw as an exponential race
     that is stopped at a fixed time instead of at its k-th arrival. Off by O(1 / M).

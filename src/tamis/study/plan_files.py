@@ -1,0 +1,99 @@
+"""Plans by name, from TOML, to and from plain values. Whatever is wrong with one is said before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from tamis.loop import Recipe
+from tamis.study.plan import Plan, Setting
+from tamis.study.plans import PLANS
+from tamis.types import TamisError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def load_plan(text: str) -> Plan:
+    """A built-in plan by name, or one from a TOML file with the fields of :class:`Plan` and ``[[settings]]``.
+
+    Raises:
+        TamisError: an unknown name (with the nearest known one), a file that is not such a plan.
+    """
+    if text in PLANS:
+        return PLANS[text].check()
+    path = Path(text)
+    if path.suffix != ".toml":
+        near = difflib.get_close_matches(text, PLANS, 1, cutoff=0)[0]
+        raise TamisError(f"there is no plan {text!r}; did you mean {near!r}? Or name a .toml file.")
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise TamisError(f"there is no file {text!r}; name a plan's TOML file, or one of {', '.join(PLANS)}.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TamisError(f"{text!r} is not a readable TOML file: {error}.") from error
+    content.setdefault("name", path.stem)
+    content.setdefault("title", content["name"])
+    return plan_from_dict(content).check()
+
+
+def with_data(plan: Plan, dataset: str) -> Plan:
+    """The same plan on another data set; its name says so, so that records never mix."""
+    settings = tuple(dataclasses.replace(setting, dataset=dataset, size=0) for setting in plan.settings)
+    return dataclasses.replace(plan, name=f"{plan.name}-{dataset}", settings=settings).check()
+
+
+def plan_from_dict(content: dict[str, Any]) -> Plan:
+    """A plan from plain values, as TOML and JSON give them. Unknown or misspelt fields are refused by name."""
+    settings = []
+    for raw in _rows(content, "settings"):
+        given = {**raw, "recipe": _build(Recipe, raw.get("recipe", {}), "recipe")}
+        settings.append(_build(Setting, given, "settings"))
+    cells = content.get("cells", [])
+    if not (isinstance(cells, (list, tuple)) and all(isinstance(c, (list, tuple)) and len(c) == 2 for c in cells)):
+        raise TamisError('cells must be a list of pairs, such as [["none", 0.0], ["random_labels", 0.25]].')
+    plan: Plan = _build(Plan, {**content, "settings": tuple(settings), "cells": tuple(map(tuple, cells))}, "plan")
+    return plan
+
+
+def plan_to_dict(plan: Plan) -> dict[str, Any]:
+    """The plan in plain values, as JSON keeps it."""
+    return json.loads(json.dumps(dataclasses.asdict(plan)))  # type: ignore[no-any-return]
+
+
+def _rows(content: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    rows = content.get(name, [])
+    if not (isinstance(rows, (list, tuple)) and all(isinstance(row, dict) for row in rows)):
+        raise TamisError(f"{name} must be a list of tables: write [[{name}]] in TOML.")
+    return list(rows)
+
+
+def _build(kind: type[Any], given: dict[str, Any], where: str) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    for name in given:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, 1, cutoff=0)[0]
+            raise TamisError(f"{where} has no field {name!r}; did you mean {near!r}?")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    for name, value in values.items():
+        kinds = _KINDS.get(str(fields[name].type).split("[")[0])
+        if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            raise TamisError(f"{where}.{name} is {value!r}, but it must be {fields[name].type}.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise TamisError(f"{where}.{name} is {value!r}, but it must be finite.")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise TamisError(f"{where} is incomplete: {str(error).split('()')[-1].strip()}.") from error
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,), "int": (int,), "float": (int, float), "bool": (bool,), "tuple": (tuple,),
+}  # fmt: skip

@@ -1,0 +1,100 @@
+"""The built-in plans. A setting that has been published is not changed: it gets a new name."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tamis.loop import Recipe
+from tamis.study.plan import Plan, Setting
+
+PAPER_CELLS = (
+    ("none", 0.0),
+    ("random_labels", 0.25),
+    ("random_labels", 0.5),
+    ("shuffled_pixels", 0.25),
+    ("shuffled_pixels", 0.5),
+    ("gaussian_pixels", 0.25),
+    ("gaussian_pixels", 0.5),
+)
+PAPER_METHODS = (
+    "selective_backprop(beta=1)",
+    "selective_backprop(beta=2)",
+    "importance_sampling(presample=3)",
+    "importance_sampling(presample=2)",
+)
+MORE_METHODS = (
+    "selective_backprop_inbatch(keep=0.5)",
+    "selective_backprop_inbatch(keep=1/3)",
+    "importance_sampling(presample=3, unbiased=True)",
+    "top_k(keep=1/3)",
+)
+FASHION_MLP = Setting("fashion_mnist", "mlp", size=20_000, width=512, epochs=10, seeds=(0, 1, 2, 3, 4))
+FASHION_CONVNET = Setting(
+    "fashion_mnist", "convnet", size=20_000, width=16, epochs=5, seeds=(0, 1, 2), points=5, step_seconds=0.015
+)
+CIFAR_RESNET9 = Setting(
+    "cifar10_jpeg", "resnet9", size=10_000, width=16, epochs=6, seeds=(0, 1, 2), ladder=(0.5,), points=6,
+    watch=2_000, augment=True, step_seconds=0.21,
+)  # fmt: skip
+
+PLANS: dict[str, Plan] = {
+    plan.name: plan
+    for plan in (
+        Plan(
+            "smoke",
+            "Does everything run? scikit-learn's digits, two cells, one seed.",
+            (Setting("digits", "mlp", size=0, width=64, epochs=6, seeds=(0, 1), ladder=(0.5,), points=6,
+                     recipe=Recipe(batch=32), step_seconds=0.0003),),
+            (("none", 0.0), ("random_labels", 0.5)),
+            ("selective_backprop(beta=2)", "importance_sampling(presample=3)", "top_k(keep=1/3)"),
+        ),
+        Plan(
+            "quick",
+            "The paper's table in a few minutes: Fashion-MNIST, a small network on a part of it.",
+            (dataclasses.replace(FASHION_MLP, size=6_000, width=256, epochs=10, seeds=(0, 1, 2), ladder=(0.4, 0.7),
+                                 points=10, watch=3_000, step_seconds=0.0025),),
+            (("none", 0.0), ("random_labels", 0.25), ("random_labels", 0.5), ("gaussian_pixels", 0.5)),
+            (*PAPER_METHODS, "top_k(keep=1/3)"),
+        ),
+        Plan(
+            "table1-fashion",
+            "Table 1 of Hu et al. 2021 on Fashion-MNIST: all its cells and methods, and the rules beside them.",
+            (FASHION_MLP, FASHION_CONVNET),
+            PAPER_CELLS,
+            (*PAPER_METHODS, *MORE_METHODS),
+        ),
+        Plan(
+            "crossover",
+            "At which share of random labels does each method cross the line?",
+            (dataclasses.replace(FASHION_MLP, ladder=(0.5, 0.7)),),
+            tuple(("random_labels", rate) for rate in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)),
+            (*PAPER_METHODS[:3], "top_k(keep=1/3)"),
+            ("uniform",),
+        ),
+        Plan(
+            "table1-cifar10",
+            "Table 1 of Hu et al. 2021 on 10,000 images of JPEG-recompressed CIFAR-10 with a small ResNet-9.",
+            (CIFAR_RESNET9,),
+            PAPER_CELLS,
+            PAPER_METHODS,
+            note="JPEG-recompressed CIFAR-10: not to be set beside published numbers as equals.",
+        ),
+        Plan(
+            "table1-cifar10-gpu",
+            "Table 1 of Hu et al. 2021 on all of CIFAR-10 with a full ResNet-9, for one GPU.",
+            (dataclasses.replace(CIFAR_RESNET9, dataset="cifar10", size=0, width=64, epochs=24,
+                                 ladder=(0.3, 0.5, 0.7), points=24, seeds=(0, 1, 2, 3, 4), step_seconds=0.012),),
+            PAPER_CELLS,
+            (*PAPER_METHODS, *MORE_METHODS),
+        ),
+        Plan(
+            "paper",
+            "The published setting: WideResNet-28-10 on CIFAR-10, 100 epochs, for whoever has the GPU hours.",
+            (Setting("cifar10", "wide_resnet", epochs=100, size=0, seeds=(0, 1, 2), ladder=(0.3, 0.5, 0.7),
+                     augment=True, points=100, step_seconds=0.15),),
+            PAPER_CELLS,
+            PAPER_METHODS,
+            note="The paper drops its learning rate at epochs 60 and 80; here it falls linearly within every budget.",
+        ),
+    )
+}  # fmt: skip
