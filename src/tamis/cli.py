@@ -98,8 +98,8 @@ def _list_plans(workers: int) -> None:
     entries = []
     for name, plan in PLANS.items():
         hours = plan.hours(workers)
-        length = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min" if hours > 1 / 60 else "under 1 min"
-        entries.append((name, f"{sum(1 for _ in plan.jobs())} runs, about {length} on {workers} cores", plan.title))
+        length = f"about {hours:.1f} h" if hours >= 1 else f"about {max(1, round(hours * 60))} min"
+        entries.append((name, f"{sum(1 for _ in plan.jobs())} runs, {length} on {workers} cores", plan.title))
     print_entries(entries)
 
 
