@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import io
 import math
+from collections.abc import Callable
 import operator
 
 import pytest
@@ -20,7 +21,7 @@ from tamis.observe import signals
 from tamis.selection import policies
 from tamis.selection.policies import POLICIES, Policy
 from tamis.selection.rules import Everything, ProportionalDraw, TopK
-from tamis.selection.schedules import AfterPasses
+from tamis.selection.schedules import AfterPasses, VarianceGate
 from tamis.types import TamisError
 
 N, D, K, B = 203, 6, 3, 16
@@ -113,10 +114,81 @@ def test_every_epoch_holds_the_planned_examples_once_under_a_loader(workers: int
     assert epochs[0] != epochs[1], "every epoch is drawn anew"
 
 
+@pytest.mark.parametrize("unit", ["passes", "cost"])
 @pytest.mark.parametrize("name", EVERY)
-def test_workers_change_nothing(name: str) -> None:
-    alone, ahead = Run(EVERY[name](), 0).go(), Run(EVERY[name](), 2).go()
+def test_workers_change_nothing(name: str, unit: str) -> None:
+    alone, ahead = (Run(EVERY[name](), workers, unit=unit, budget=2.5).go() for workers in (0, 2))
     assert same(alone.everything(), ahead.everything())
+    assert alone.sieve.passes == ahead.sieve.passes
+
+
+def test_the_first_pass_of_selective_backprop_is_unfiltered() -> None:
+    run = Run(policies.selective_backprop(beta=1)).go(math.ceil(N / B) - 1)
+    assert run.sieve.costs.forwards == 0
+    assert sorted(sum(run.trained, [])) == sorted(set(sum(run.trained, [])))
+    assert Run(policies.selective_backprop(beta=1)).go().sieve.costs.forwards == 2 * N
+
+
+def test_a_gate_that_never_opens_trains_like_uniform_to_the_last_step() -> None:
+    shut = dataclasses.replace(policies.importance_sampling(presample=3), schedule=VarianceGate(presample=1e6))
+    kept = [Run(policy, drop_last=True).go().trained for policy in (policies.uniform(), shut)]
+    assert kept[0] == kept[1]
+    run = Run(policies.top_k(keep=1.0), drop_last=True).go()
+    assert len(run.trained) == 3 * (N // B), "a full batch that was paid for is handed out"
+
+
+def test_an_epoch_that_was_broken_off_counts_as_far_as_it_was_consumed() -> None:
+    sieve = tamis.Sieve(N, policies.uniform(), budget=9, unit="passes")
+    for _ in range(3):
+        for drawn in sieve.batches(B):
+            sieve.loss(torch.tensor(drawn), torch.zeros(B, K), Y[drawn])
+            break
+    assert sieve.passes == pytest.approx(3 / math.ceil(N / B))
+
+
+def test_a_state_brings_its_batch_size() -> None:
+    state = Run(policies.uniform()).go(3).sieve.state_dict()
+    fresh = tamis.Sieve(N, policies.uniform(), budget=3, unit="passes", seed=5)
+    fresh.load_state_dict(state)
+    with pytest.raises(TamisError, match="cannot change to 32"):
+        fresh.batches(32)
+
+
+def test_what_a_policy_selects_by_must_be_recorded() -> None:
+    by_margin = Policy("by_margin", TopK(keep=0.5), "test", tamis.scores.aum())
+    sieve = tamis.Sieve(N, by_margin, budget=2, loss_fn=lambda outputs, y: outputs[:, 0])
+    index = torch.tensor(next(iter(sieve.batches(B))))
+    with pytest.raises(TamisError, match="aum needs logits"):
+        sieve.loss(index, torch.zeros(B, 1), X[index])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "y", "loss_fn"),
+    [
+        (torch.zeros(B, 1), torch.zeros(B, dtype=torch.int64), lambda o, y: (o[:, 0] - y) ** 2),
+        (torch.zeros(B, 3), torch.full((B,), 7), lambda o, y: o.sum(1)),
+        (torch.zeros(B, 3), torch.zeros(B, dtype=torch.int32), lambda o, y: o.sum(1)),
+    ],
+)
+def test_any_loss_can_be_recorded(outputs: torch.Tensor, y: torch.Tensor, loss_fn: Callable[..., torch.Tensor]) -> None:
+    sieve = tamis.Sieve(N, "uniform", budget=1, loss_fn=loss_fn)
+    sieve.loss(torch.tensor(next(iter(sieve.batches(B)))), outputs, y)
+    assert "last_loss" in sieve.examples().columns
+
+
+def test_batches_of_different_shapes_are_refused_in_a_sentence() -> None:
+    sieve = tamis.Sieve(N, "top_k(keep=0.5)", budget=1)
+    batches = iter(sieve.batches(B))
+    with pytest.raises(TamisError, match="padding to one length"):
+        for width in (5, 6):
+            index = torch.tensor(next(batches))
+            sieve.select(network(), index, torch.zeros(B, width), Y[index])
+
+
+def test_one_loss_that_is_not_finite_does_not_shut_a_gate_for_ever() -> None:
+    gate = VarianceGate(presample=2)
+    state = gate.observe(gate.init(), torch.tensor([1.0, float("inf")]))
+    assert float(gate.observe(state, torch.tensor([1.0, 1.0]))["tau"]) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("stop", [1, 7, 13, 14, 20])
@@ -380,6 +452,7 @@ def test_top_k_trains_on_the_highest_losses() -> None:
         ({"budget": 0}, "budget is 0"),
         ({"budget": float("nan")}, "budget is nan"),
         ({"budget": 1, "unit": "hours"}, "unit is 'hours'"),
+        ({"budget": 1, "seed": -1}, "seed is -1"),
     ],
 )
 def test_bad_budgets_are_refused(kwargs: dict[str, object], words: str) -> None:

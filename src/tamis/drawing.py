@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tamis.types import TamisError
 
-Plan = tuple[Tensor, Tensor | None]
-"""An epoch's examples in order, ``[k]`` int64, and the multiplier ``[k]`` of each loss, or None where all weigh 1."""
+
+class Plan(NamedTuple):
+    """An epoch's examples in order, ``[k]`` int64; the multiplier ``[k]`` of each loss, or None where all weigh 1; and
+    whether the policy selected them."""
+
+    order: Tensor
+    multiplier: Tensor | None = None
+    selected: bool = False
 
 
 class Drawing:
@@ -26,14 +32,15 @@ class Drawing:
         self.epoch, self.consumed, self.length = 0, 0, 1
         self.batch: int | None = None
         self.plan: Plan | None = None
-        self._ahead: deque[Plan] = deque()
+        self._ahead: deque[tuple[Tensor, Tensor | None]] = deque()
+        self._before = 0.0  # passes of the epochs that are over, whole or broken off
         self._touched = False
         self._astray: Tensor | None = None
 
     @property
     def passes(self) -> float:
         """Passes over the training set so far, as consumed."""
-        return self.epoch + self.consumed / self.length
+        return self._before + self.consumed / self.length
 
     @property
     def ahead(self) -> tuple[int, int]:
@@ -57,12 +64,13 @@ class Drawing:
         """
         self.raise_astray()
         if self._touched:
+            self._before = self.passes
             self.epoch, self.consumed, self.plan = self.epoch + 1, 0, None
         self._touched = False
         self._ahead.clear()
         if self.plan is None:
             self.plan = form_plan(self.epoch)
-        planned = len(self.plan[0])
+        planned = len(self.plan.order)
         self.length = planned // batch if drop_last else -(-planned // batch)
         if self.length == 0:
             raise TamisError(
@@ -72,15 +80,15 @@ class Drawing:
         return self._draw(self.plan, batch, self.epoch, full)
 
     def _draw(self, plan: Plan, batch: int, epoch: int, full: Callable[[], bool]) -> Iterator[list[int]]:
-        index, multiplier = plan
+        order, multiplier, _ = plan
         for number in range(self.consumed, self.length):
             if self.epoch != epoch:
                 raise TamisError("two iterators of one Sieve are open; finish an epoch before the next begins.")
             if full():
                 return
             piece = slice(number * batch, (number + 1) * batch)
-            self._ahead.append((index[piece], None if multiplier is None else multiplier[piece]))
-            yield index[piece].tolist()
+            self._ahead.append((order[piece], None if multiplier is None else multiplier[piece]))
+            yield order[piece].tolist()
 
     def claim(self, index: Tensor) -> Tensor | None:
         """Match a batch with the oldest one drawn and count it as consumed; returns its multipliers."""
@@ -94,28 +102,30 @@ class Drawing:
 
     def check(self, index: Tensor, expected: Tensor) -> None:
         """On the CPU at once; on an accelerator the answer stays there and is asked for at the epoch's end."""
-        if index.shape != expected.shape or (not index.is_cuda and not torch.equal(index, expected.cpu())):
+        if index.shape != expected.shape or (index.device.type == "cpu" and not torch.equal(index, expected.cpu())):
             raise TamisError(
                 f"this batch is not the one drawn next (batch {self.consumed} of epoch {self.epoch}): "
                 "train on every batch once, in the loader's order, and hand its index over unchanged."
             )
-        if index.is_cuda:
+        if index.device.type != "cpu":
             astray = (index != expected.to(index.device, non_blocking=True)).any()
             self._astray = astray if self._astray is None else self._astray | astray
 
-    def raise_astray(self) -> None:
-        """Raise what ``check`` left on the accelerator, where an epoch ends."""
-        if self._astray is not None and self.consumed >= self.length and bool(self._astray):
+    def raise_astray(self, now: bool = False) -> None:
+        """Raise what ``check`` left on the accelerator, where an epoch ends or, ``now``, where the budget does."""
+        if self._astray is not None and (now or self.consumed >= self.length) and bool(self._astray):
             raise TamisError("a batch of this epoch was not the one drawn; train on every batch once, in order.")
 
     def state_dict(self, keep_plan: bool) -> dict[str, Any]:
         """``keep_plan`` where the seed alone does not decide the plan."""
-        return {"place": (self.epoch, self.consumed, self.length, self.batch), "plan": self.plan if keep_plan else None}
+        place = (self.epoch, self.consumed, self.length, self.batch, self._before)
+        return {"place": place, "plan": tuple(self.plan) if keep_plan and self.plan is not None else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch, self.consumed, self.length, batch = state["place"]
+        self.epoch, self.consumed, self.length, batch, self._before = state["place"]
         if None not in (self.batch, batch) and self.batch != batch:
             raise TamisError(f"the state was saved with batches of {batch}, but this Sieve serves {self.batch}.")
-        self.plan, self._astray = state["plan"], None
+        self.batch = batch if self.batch is None else self.batch
+        self.plan, self._astray = None if state["plan"] is None else Plan(*state["plan"]), None
         self._ahead.clear()
         self._touched = self.consumed >= self.length

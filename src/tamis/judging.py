@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tamis.nested import Batch, cut, join, take
+from tamis.nested import Batch, cut, join, map_leaves, take
 from tamis.selection.policies import Policy
 from tamis.selection.schedules import Progress
 from tamis.types import Costs, Observation, TamisError, generator
@@ -23,10 +23,12 @@ class Chosen(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Examples that wait, in the order they came, and the ``multiplier`` ``[n]`` of each loss."""
+    """Examples that wait, in the order they came, the ``multiplier`` ``[n]`` of each loss, and whether each was
+    ``selected`` ``[n]`` (on the CPU)."""
 
     chosen: Chosen
     multiplier: Tensor
+    selected: Tensor
 
     @property
     def size(self) -> int:
@@ -34,11 +36,11 @@ class Pool(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """The batch handed out and not yet trained on: its indices, multipliers, and whether the policy selected it."""
+    """The batch handed out and not yet trained on: its indices, multipliers, and the share of it that was selected."""
 
     expected: Tensor
     multiplier: Tensor
-    selected: bool
+    selected: float
 
 
 class Judge:
@@ -62,7 +64,8 @@ class Judge:
 
     def arrive(self, chosen: Chosen, selecting: bool) -> None:
         """Candidates enter: to wait for a selection or, while the policy does not select, straight to what is ready."""
-        arrived = Pool(chosen, torch.ones(len(chosen.index), device=_device(chosen.y, chosen.index)))
+        n = len(chosen.index)
+        arrived = Pool(chosen, torch.ones(n, device=_device(chosen.y, chosen.index)), torch.zeros(n, dtype=torch.bool))
         if selecting:
             self._waiting = _append(self._waiting, arrived)
         else:
@@ -87,15 +90,16 @@ class Judge:
             selection, self.rule_state = self.policy.rule.select(self.rule_state, priority, batch, draw)
             spent += Costs(forwards=wanted, selections=1)
             kept = Chosen(*(take(part, selection.keep) for part in head.chosen))
-            self._ready = _append(self._ready, Pool(kept, selection.multiplier))
+            multiplier = selection.multiplier.to(head.multiplier.device)
+            self._ready = _append(self._ready, Pool(kept, multiplier, torch.ones(len(multiplier), dtype=torch.bool)))
         return spent
 
-    def full_batch(self, batch: int, selected: bool) -> Chosen | None:
+    def full_batch(self, batch: int) -> Chosen | None:
         """Hand out exactly ``batch`` examples, or None until there are as many."""
         if self._ready is None or self._ready.size < batch:
             return None
         head, self._ready = _split(self._ready, batch)
-        self.pending = Pending(head.chosen.index, head.multiplier, selected)
+        self.pending = Pending(head.chosen.index, head.multiplier, float(head.selected.float().mean()))
         return head.chosen
 
     def state_dict(self) -> dict[str, Any]:
@@ -111,7 +115,7 @@ class Judge:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rule_state, self.schedule_state = dict(state["rule"]), dict(state["schedule"])
         self._waiting, self._ready = (
-            flat and Pool(Chosen(*flat[:3]), flat[3]) for flat in (state["waiting"], state["ready"])
+            flat and Pool(Chosen(*flat[:3]), *flat[3:]) for flat in (state["waiting"], state["ready"])
         )
         self.pending = None
 
@@ -121,19 +125,26 @@ def _append(pool: Pool | None, more: Pool | None) -> Pool:
         either = pool or more
         assert either is not None
         return either
-    return Pool(Chosen(*join([pool.chosen, more.chosen])), torch.cat([pool.multiplier, more.multiplier]))
+    # A pool that was loaded from a state may lie elsewhere than what arrives now.
+    waiting = Chosen(*map_leaves(lambda old, new: old.to(new.device), tuple(pool.chosen), tuple(more.chosen)))
+    multiplier = torch.cat([pool.multiplier.to(more.multiplier.device), more.multiplier])
+    return Pool(Chosen(*join([waiting, more.chosen])), multiplier, torch.cat([pool.selected, more.selected]))
 
 
 def _split(pool: Pool, size: int) -> tuple[Pool, Pool | None]:
     def part(start: int, stop: int | None) -> Pool:
-        return Pool(Chosen(*cut(pool.chosen, start, stop)), pool.multiplier[start:stop])
+        return Pool(Chosen(*cut(pool.chosen, start, stop)), pool.multiplier[start:stop], pool.selected[start:stop])
 
     return part(0, size), part(size, None) if pool.size > size else None
 
 
 def _flat(pool: Pool) -> tuple[Any, ...]:
     """A pool for a state dict: copies, so that it does not hold the batches it was cut from."""
-    return (*(take(part, torch.arange(pool.size)) for part in pool.chosen), pool.multiplier.clone())
+    return (
+        *(take(part, torch.arange(pool.size)) for part in pool.chosen),
+        pool.multiplier.clone(),
+        pool.selected.clone(),
+    )
 
 
 def _device(batch: Batch, fallback: Tensor) -> torch.device:

@@ -85,7 +85,7 @@ def train(
     )
     amp = torch.autocast("cuda", torch.bfloat16, enabled=data.x.is_cuda)
     clock = _Clock()
-    trained_before, selected_before = np.zeros(len(data.y), np.int64), (0, 0)
+    trained_before, selected_before = np.zeros(len(data.y), np.int64), (0, 0.0)
     curve: list[Point] = []
     looks: list[dict[str, np.ndarray]] = []
     watched = (
@@ -130,8 +130,9 @@ def train(
         look_now()
         model.train()
         batches = sieve.batches(recipe.batch, drop_last=True)
+        last = torch.zeros(())
         while not sieve.done:
-            for number, drawn in enumerate(batches):
+            for drawn in batches:
                 index = torch.tensor(drawn)
                 x, y = data.x[index], data.y[index]
                 if augment is not None:
@@ -150,15 +151,17 @@ def train(
                 optimizer.zero_grad()
                 if progress is not None:
                     progress(sieve.fraction)
+                last = loss.detach()
                 if sieve.done:
                     break
                 if sieve.fraction >= len(curve) / points:
-                    _raise_unless_finite(loss.detach(), number)
+                    _raise_unless_finite(last, sieve.costs.steps)
                     mark()
                     look_now()
                 elif sieve.fraction >= (len(curve) - 1 + len(looks) / LOOKS) / points:
                     look_now()
                 model.train()
+        _raise_unless_finite(last, sieve.costs.steps)
         mark()
     seconds = {**clock.seconds, "train_seconds": clock.seconds["total_seconds"] - clock.seconds["evaluate_seconds"]}
     return Record(tuple(curve), sieve.recorder.table(), watched.numpy(), seconds)
@@ -183,11 +186,9 @@ def look(
     return torch.cat(predicted), {name: torch.cat(parts) for name, parts in seen.items()}
 
 
-def _raise_unless_finite(loss: Tensor, number: int) -> None:
+def _raise_unless_finite(loss: Tensor, step: int) -> None:
     if not bool(loss.isfinite()):
-        raise TamisError(
-            f"the loss is {float(loss)} at batch {number}: training has diverged; lower the learning rate."
-        )
+        raise TamisError(f"the loss is {float(loss)} at step {step}: training has diverged; lower the learning rate.")
 
 
 class _Clock:

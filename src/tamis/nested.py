@@ -41,5 +41,19 @@ def cut(batch: Batch, start: int, stop: int | None = None) -> Batch:
 
 
 def join(batches: Sequence[Batch]) -> Batch:
-    """One batch after the other."""
-    return batches[0] if len(batches) == 1 else map_leaves(lambda *leaves: torch.cat(leaves), *batches)
+    """One batch after the other.
+
+    Raises:
+        TamisError: examples of different shapes, such as texts padded to the longest of their batch.
+    """
+
+    def glue(*leaves: Tensor) -> Tensor:
+        if len({leaf.shape[1:] for leaf in leaves}) > 1:
+            shapes = " and ".join(str(list(leaf.shape[1:])) for leaf in leaves[:2])
+            raise TamisError(
+                f"examples of shapes {shapes} cannot wait in one pool; give every batch the same shape, "
+                "such as by padding to one length."
+            )
+        return torch.cat(leaves)
+
+    return batches[0] if len(batches) == 1 else map_leaves(glue, *batches)

@@ -21,14 +21,18 @@ class Recorder:
     """Keeps the state of ``scores`` over ``n`` examples, on the device of what it observes.
 
     Args:
-        strict: True raises where an observation lacks what a score needs; False records the score no further.
+        required: names of the scores that must be recorded: where an observation lacks what one needs, that is an
+            error; the other scores are then recorded no further. None requires all.
     """
 
-    def __init__(self, n: int, scores: Sequence[Score], strict: bool = True) -> None:
+    def __init__(self, n: int, scores: Sequence[Score], required: Sequence[str] | None = None) -> None:
         names = [score.name for score in scores]
         if len(set(names)) < len(names):
             raise TamisError(f"two of the scores to record have one name: {', '.join(sorted(names))}.")
-        self.n, self.scores, self._strict = n, list(scores), strict
+        if unseen := [score.name for score in scores if score.phase == "select"]:
+            raise TamisError(f"{', '.join(unseen)} is of the phase 'select', whose passes are judged and not recorded.")
+        self.n, self.scores = n, list(scores)
+        self.required = set(names if required is None else required)
         self._states: dict[str, State] = {score.name: score.reducer.init(n) for score in scores}
         self._trained = Count().init(n)
         self._device = torch.device("cpu")
@@ -73,7 +77,7 @@ class Recorder:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         missing = {score.name for score in self.scores} - set(state["scores"])
-        if missing and self._strict:
+        if missing & self.required:
             raise TamisError(
                 f"the state has no record of {', '.join(sorted(missing))}; it was saved with other scores."
             )
@@ -84,8 +88,8 @@ class Recorder:
 
     def _drop_what_lacks(self, observation: Observation) -> None:
         lacking = [s for s in self.scores if any(getattr(observation, need) is None for need in s.needs)]
-        if lacking and self._strict:
-            needs = ", ".join(f"{score.name} needs {' and '.join(score.needs)}" for score in lacking)
+        if needed := [score for score in lacking if score.name in self.required]:
+            needs = ", ".join(f"{score.name} needs {' and '.join(score.needs)}" for score in needed)
             raise TamisError(f"{needs}, but the model's outputs and targets are not a classifier's [b, K] and [b].")
         self.scores = [score for score in self.scores if score not in lacking]
         self._checked = True

@@ -32,6 +32,7 @@ from tamis.observe.scores import Score
 from tamis.recorder import Recorder
 from tamis.selection.cost import ASSUMED, PriceList
 from tamis.selection.policies import Policy
+from tamis.selection.policies import policy as read_policy
 from tamis.selection.schedules import Progress
 from tamis.types import Costs, Observation, Phase, TamisError, generator
 
@@ -47,7 +48,7 @@ class Sieve:
 
     Args:
         n: number of examples in the full training set.
-        policy: what to train on; see :mod:`tamis.policies`.
+        policy: what to train on; see :mod:`tamis.policies`; or its label, such as "top_k(keep=1/3)".
         budget: when to stop, in ``unit``.
         unit: ``cost``: epochs of plain training at the price list; ``passes``: passes over the training set, whether
             trained on or only looked at (the paper's epochs).
@@ -73,7 +74,7 @@ class Sieve:
     def __init__(
         self,
         n: int,
-        policy: Policy,
+        policy: Policy | str,
         *,
         budget: float,
         unit: Unit = "cost",
@@ -82,6 +83,9 @@ class Sieve:
         record: Sequence[Score] | None = None,
         loss_fn: LossFn | None = None,
     ) -> None:
+        policy = read_policy(policy) if isinstance(policy, str) else policy
+        if seed < 0:
+            raise TamisError(f"seed is {seed}, but a seed is a whole number of at least 0.")
         if n < 1:
             raise TamisError(f"the training set has {n} examples, but a Sieve needs at least one.")
         if not (budget > 0 and np.isfinite(budget)):
@@ -90,12 +94,15 @@ class Sieve:
             raise TamisError(f"unit is {unit!r}, but a budget is counted in 'cost' or in 'passes'.")
         self.n, self.policy, self.budget, self.unit, self.seed, self.prices = n, policy, budget, unit, seed, prices
         self.costs = Costs()
-        self.selected_steps = 0
+        self.selected_steps = 0.0
         wanted = list(record) if record is not None else published.default()
         if isinstance(policy.priority, Score) and policy.priority.name not in [score.name for score in wanted]:
             wanted.append(policy.priority)
-        self.recorder = Recorder(n, wanted, strict=record is not None)
+        own = [policy.priority.name] if isinstance(policy.priority, Score) else []
+        self.recorder = Recorder(n, wanted, required=[s.name for s in wanted] if record is not None else own)
         self._loss_fn = loss_fn or _cross_entropy
+        # What another loss function is given need not be a classifier's logits and labels, unless scores ask for them.
+        self._classifier = loss_fn is None or any(s.needs for s in wanted if s.name in self.recorder.required)
         self._drawing, self._judge = Drawing(), Judge(policy, seed)
 
     # What has been spent -----------------------------------------------------------------------------------------
@@ -118,8 +125,9 @@ class Sieve:
     @property
     def done(self) -> bool:
         """True once the budget is spent."""
-        self._drawing.raise_astray()
-        return self._spent() >= self.budget
+        spent = self._spent() >= self.budget
+        self._drawing.raise_astray(now=spent)
+        return spent
 
     @property
     def selecting(self) -> bool:
@@ -149,7 +157,7 @@ class Sieve:
         order = torch.randperm(self.n, generator=generator(self.seed, "order", epoch))
         policy, judge = self.policy, self._judge
         if policy.level == "batch" or policy.keep == 1 or not self.selecting:
-            return order, None
+            return Plan(order)
         priority = torch.ones(self.n)
         if isinstance(policy.priority, Score):
             priority = self.recorder.compute(policy.priority).cpu()
@@ -163,7 +171,9 @@ class Sieve:
         place = torch.empty_like(order)
         place[order] = torch.arange(self.n)
         inside = place[selection.keep].argsort(stable=True)  # a subset keeps the order of the whole
-        return selection.keep[inside], selection.multiplier[inside]
+        multiplier = selection.multiplier[inside]
+        plain = bool(((multiplier - 1).abs() < 1e-6).all())
+        return Plan(selection.keep[inside], None if plain else multiplier, selected=True)
 
     # Judging -----------------------------------------------------------------------------------------------------
 
@@ -177,28 +187,33 @@ class Sieve:
             return Chosen(index, x, y)
         if self._judge.pending is not None:
             raise TamisError("select was called twice without a loss between; train on the batch it gave first.")
+        if self.done:  # what a loader has drawn ahead is neither looked at nor charged
+            return None
         index = torch.as_tensor(index)
+        batch, selecting = self._drawing.batch or len(index), self.selecting
         self._drawing.claim(index)
         self.costs += Costs(candidates=len(index))
-        batch, selecting = self._drawing.batch or len(index), self.selecting
         self._judge.arrive(Chosen(index, x, y), selecting)
         if selecting:
             self.costs += self._judge.sift(lambda chosen: self._look(model, *chosen), batch, self.costs.selections)
-        return None if self.done else self._judge.full_batch(batch, selecting)
+        return self._judge.full_batch(batch)
 
     def _look(self, model: nn.Module, index: Tensor, x: Batch, y: Batch) -> Observation:
         """One forward in eval mode that leaves no trace."""
         modes = [(module, module.training) for module in model.modules()]
-        cuda = [torch.cuda.current_device()] if any(p.is_cuda for p in model.parameters()) else []
+        cuda = sorted({p.device.index for p in model.parameters() if p.is_cuda})
+        caching = torch.is_autocast_cache_enabled()
         model.eval()
+        torch.set_autocast_cache_enabled(False)  # older torch would keep weights cast without a gradient for the step
         try:
             with torch.no_grad(), torch.random.fork_rng(cuda):
                 outputs = model(x)
                 losses = self._losses(outputs, y)
         finally:
+            torch.set_autocast_cache_enabled(caching)
             for module, training in modes:
                 module.training = training
-        return _observation(index, losses, outputs, y, self.costs.steps, "select")
+        return self._observation(index, losses, outputs, y, "select")
 
     # Training ----------------------------------------------------------------------------------------------------
 
@@ -218,7 +233,7 @@ class Sieve:
         losses = self._losses(outputs, y)
         if self.policy.level == "epoch":
             multiplier = self._drawing.claim(index)
-            selected = multiplier is not None
+            selected = float(self._drawing.plan is not None and self._drawing.plan.selected)
             self.costs += Costs(candidates=len(index))
         elif self._judge.pending is None:
             raise TamisError(
@@ -228,13 +243,15 @@ class Sieve:
             expected, multiplier, selected = self._judge.pending
             self._drawing.check(index, expected)
             self._judge.pending = None
-        observation = _observation(index, losses.detach(), outputs, y, self.costs.steps, "train")
+        observation = self._observation(index, losses.detach(), outputs, y, "train")
         if not selected:
             self._judge.notice(observation)
         self.recorder.observe(observation)
         self.costs += Costs(backwards=len(index), steps=1)
-        self.selected_steps += int(selected)
-        return losses.mean() if multiplier is None else (losses * multiplier.to(losses.device, losses.dtype)).mean()
+        self.selected_steps += selected
+        if multiplier is None:
+            return losses.mean()
+        return (losses * multiplier.to(losses.device, losses.dtype, non_blocking=True)).mean()
 
     def _losses(self, outputs: Any, y: Batch) -> Tensor:
         losses = self._loss_fn(outputs, y)
@@ -244,6 +261,15 @@ class Sieve:
                 "use reduction='none'."
             )
         return losses
+
+    def _observation(self, index: Tensor, losses: Tensor, outputs: Any, y: Any, phase: Phase) -> Observation:
+        """Logits and targets are observed where they are a classifier's: ``[b, K]`` and ``[b]`` whole numbers."""
+        step = self.costs.steps
+        scored = isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] >= 2
+        labels = isinstance(y, Tensor) and y.ndim == 1 and y.dtype == torch.int64
+        if not (self._classifier and scored and labels):
+            return Observation(index, losses, step=step, phase=phase)
+        return Observation(index, losses, outputs.detach(), y, step=step, phase=phase)
 
     # What was seen -----------------------------------------------------------------------------------------------
 
@@ -314,12 +340,3 @@ class Batches:
 
 def _cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(outputs, y, reduction="none")
-
-
-def _observation(index: Tensor, losses: Tensor, outputs: Any, y: Any, step: int, phase: Phase) -> Observation:
-    """Logits and targets are observed where they are a classifier's: ``[b, K]`` numbers and ``[b]`` whole numbers."""
-    logits = outputs.detach() if isinstance(outputs, Tensor) and outputs.ndim == 2 else None
-    labels = isinstance(y, Tensor) and y.ndim == 1 and not y.is_floating_point()
-    if logits is None or not labels:
-        return Observation(index, losses, step=step, phase=phase)
-    return Observation(index, losses, logits, y, step=step, phase=phase)

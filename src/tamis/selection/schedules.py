@@ -117,7 +117,10 @@ class VarianceGate:
     def observe(self, state: State, priority: Tensor) -> State:
         g = priority.float().clamp(min=0)
         tau = (g.shape[0] * (g * g).sum()).sqrt() / g.sum().clamp(min=torch.finfo(torch.float32).tiny)
-        return {"tau": self.momentum * state["tau"].to(tau.device) + (1 - self.momentum) * tau}
+        before = state["tau"].to(
+            tau.device
+        )  # one loss that is not finite tells nothing, and must not shut the gate for ever
+        return {"tau": torch.where(tau.isfinite(), self.momentum * before + (1 - self.momentum) * tau, before)}
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {

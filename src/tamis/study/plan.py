@@ -157,7 +157,7 @@ class Job:
         content = {**dataclasses.asdict(self), "prices": prices, "threads": threads, "schema": SCHEMA}
         for other_runs in ("seeds", "ladder", "epochs", "step_seconds"):  # of the grid, not of this run
             content["setting"].pop(other_runs)
-        content["setting"]["points"] = self.points
+        content["setting"].update(points=self.points, watch=self.setting.watch if self.watched else 0)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
