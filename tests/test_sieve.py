@@ -7,8 +7,8 @@ import dataclasses
 import functools
 import io
 import math
-from collections.abc import Callable
 import operator
+from collections.abc import Callable
 
 import pytest
 import torch

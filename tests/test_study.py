@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -21,13 +19,14 @@ from tamis.loop import Recipe, look, train
 from tamis.models import build
 from tamis.observe import signals
 from tamis.selection import policies
-from tamis.study import grid
-from tamis.study.grid import Event, study
+from tamis.study import folder
+from tamis.study.grid import study
 from tamis.study.plan import Plan, Setting
 from tamis.study.plan_files import load_plan, plan_from_dict, plan_to_dict, with_data
 from tamis.study.plans import PLANS
 from tamis.study.record import CURVE_COLUMNS, RUN_COLUMNS, read_run, write_run, write_whole
 from tamis.study.run import dataset_for
+from tamis.study.workers import Event
 from tamis.types import TamisError
 
 TINY = Plan(
@@ -56,7 +55,7 @@ PRICES = {"forward": 1e-5, "step": 3e-5, "select": 1e-4, "data": 0.0, "measured"
 def prepared(out: Path) -> Path:
     """A folder whose prices are settled, so that two studies have one price list."""
     out.mkdir(parents=True)
-    grid.claim(TINY, out)
+    folder.claim(TINY, out)
     (out / "prices.json").write_text(json.dumps({"digits/mlp/width 16/batch 16/cpu/1 threads": PRICES}))
     return out
 
@@ -148,9 +147,12 @@ def test_killed_in_the_middle_and_started_again_it_gives_the_same_records(whole:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < end
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # the study alone: its workers must notice
     process.wait()
+    time.sleep(2)
     left = {path.name: path.stat().st_mtime_ns for path in (out / "runs").glob("*.json")}
+    time.sleep(3)
+    assert len(list((out / "runs").glob("*.json"))) == len(left), "workers outlive the study that started them"
     assert 0 < len(left) < len(list(TINY.jobs()))
     study(TINY, out, workers=2)
     for ours, theirs in zip(tables(whole), tables(out), strict=True):
@@ -183,37 +185,82 @@ def test_a_record_that_is_not_whole_is_named_and_done_again(whole: Path, tmp_pat
 
 
 def test_a_failing_run_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
-    wild = dataclasses.replace(TINY.settings[0], seeds=(0,), ladder=(), recipe=Recipe(batch=16, lr=1e30))
-    plan = dataclasses.replace(
-        TINY, settings=(wild, dataclasses.replace(TINY.settings[0], seeds=(0,), ladder=())), controls=()
-    )
+    wild = dataclasses.replace(TINY.settings[0], seeds=(0,), recipe=Recipe(batch=16, lr=1e30))
+    tame = dataclasses.replace(TINY.settings[0], seeds=(0,), size=300, ladder=())
+    plan = dataclasses.replace(TINY, settings=(wild, tame), controls=("uniform",))
     runs, _ = study(plan, tmp_path / "out", workers=2)
     counts = dict(runs.group_by("status").len().iter_rows())
-    assert counts == {"failed": 8, "ok": 8}
+    assert counts == {"failed": 10, "ok": 8}, "a control that diverges is no control"
     assert runs.filter(pl.col("status") == "failed")["error"].str.contains("diverged").any()
     events: list[Event] = []
     study(plan, tmp_path / "out", workers=2, tell=events.append)
-    assert len([event for event in events if event.kind == "start"]) == 8, "the failed are tried again, the others not"
+    assert len([event for event in events if event.kind == "start"]) == 10, "the failed are tried again, the others not"
 
 
 def test_out_is_taken_only_where_it_is_ours(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(TamisError, match="records of another plan"):
-        grid.claim(dataclasses.replace(TINY, methods=()), whole)
+        folder.claim(dataclasses.replace(TINY, methods=()), whole)
     stranger = tmp_path / "thesis"
     stranger.mkdir()
     (stranger / "chapter1.tex").write_text("mine")
     for fresh in (False, True):
         with pytest.raises(TamisError, match=r"holds no study \(chapter1.tex"):
-            grid.claim(TINY, stranger, fresh)
+            folder.claim(TINY, stranger, fresh)
     assert (stranger / "chapter1.tex").read_text() == "mine"
     (tmp_path / "file").write_text("mine")
     with pytest.raises(TamisError, match="is a file"):
-        grid.claim(TINY, tmp_path / "file")
+        folder.claim(TINY, tmp_path / "file")
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "plan.json").write_text("{")
     with pytest.raises(TamisError, match="not a plan that can be read"):
-        grid.claim(TINY, broken)
+        folder.claim(TINY, broken)
+    for place in (Path("/proc/nowhere"), tmp_path / "file" / "inside"):
+        with pytest.raises(TamisError, match=r"cannot be made|is a file"):
+            study(TINY, place)
+
+
+def test_what_a_killed_process_left_half_written_is_no_stranger(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "runs").mkdir(parents=True)
+    for path in (out / ".plan.json.x.part", out / "runs" / ".abc.json.y.part", out / ".gitkeep"):
+        path.write_text("{")
+    (out / "runs").rmdir() if not any((out / "runs").iterdir()) else None
+    with pytest.raises(TamisError, match="holds no study"):
+        folder.claim(TINY, out)  # a folder of runs without its plan is not taken for ours
+    (out / "plan.json").write_text(json.dumps(plan_to_dict(TINY)))
+    folder.claim(TINY, out)
+    assert {path.name for path in out.rglob("*") if path.is_file()} == {".gitkeep", "plan.json"}
+
+
+def test_two_studies_never_share_a_folder(tmp_path: Path) -> None:
+    out = prepared(tmp_path / "out")
+    with folder.held(out), pytest.raises(TamisError, match="another study is running"):
+        study(TINY, out)
+
+
+def test_prices_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    out = prepared(tmp_path / "out")
+    for content in ("{", '{"digits/mlp/width 16/batch 16/cpu/1 threads": {"step": 1}}'):
+        (out / "prices.json").write_text(content)
+        with pytest.raises(TamisError, match=r"prices\.json cannot be read"):
+            study(TINY, out)
+
+
+def test_gathering_runs_nothing(whole: Path, tmp_path: Path) -> None:
+    out = prepared(tmp_path / "out")
+    (out / "runs").mkdir()
+    records = sorted((whole / "runs").iterdir())
+    for path in records[:7]:
+        (out / "runs" / path.name).write_bytes(path.read_bytes())
+    runs, _ = study(TINY, out, only_gather=True)
+    assert sorted(runs["run"]) == [path.stem for path in records[:7]]
+    assert len(list((out / "runs").iterdir())) == 7
+    with pytest.raises(TamisError, match="nothing to gather"):
+        study(TINY, out, only_gather=True, fresh=True)
+    with pytest.raises(TamisError, match="nothing to gather"):
+        study(TINY, tmp_path / "new", only_gather=True)
+    assert not (tmp_path / "new").exists()
 
 
 def test_fresh_removes_our_files_and_no_other(tmp_path: Path) -> None:
@@ -222,7 +269,7 @@ def test_fresh_removes_our_files_and_no_other(tmp_path: Path) -> None:
     (out / "runs" / "0123.json").write_text("{}")
     (out / "runs" / "notes.txt").write_text("mine")
     (out / "figure.pdf").write_text("mine")
-    grid.claim(TINY, out, fresh=True)
+    folder.claim(TINY, out, fresh=True)
     left = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert left == {"runs/notes.txt", "figure.pdf", "plan.json"}
 
@@ -335,6 +382,18 @@ def test_a_plan_from_toml(tmp_path: Path) -> None:
         (('[["none", 0.0], ["random_labels", 0.25]]', "[]"), "at least one setting and one cell"),
         (('[["none", 0.0], ["random_labels", 0.25]]', '["none"]'), "list of pairs"),
         (("[[settings]]", "[settings]"), r"\[\[settings\]\]"),
+        (("batch = 32", "batch = 0"), "batch of at least 1"),
+        (("lr = 0.05", "lr = -1"), "lr above 0"),
+        (("lr = 0.05", "warmup = 1.0"), "warmup in"),
+        (("recipe = {batch = 32, lr = 0.05}", "recipe = 5"), "must be a table"),
+        (("seeds = [0, 1]", "seeds = [-1]"), "whole numbers of at least 0"),
+        (("seeds = [0, 1]", 'seeds = ["a"]'), "whole numbers of at least 0"),
+        (("seeds = [0, 1]", 'ladder = ["a"]'), "fractions of the budget"),
+        (("seeds = [0, 1]", "width = -1"), "at least 0"),
+        (('["top_k(keep=1/3)"]', "[1]"), "list of policies"),
+        (("top_k(keep=1/3)", "top_k(keep=1e400)"), "share of candidates"),
+        (("0.25", "true"), "a rate lies in"),
+        (("cells =", 'controls = [["x"]]\ncells ='), "there is no control"),
     ],
 )
 def test_a_bad_plan_is_refused_in_one_sentence(tmp_path: Path, change: tuple[str, str], words: str) -> None:
@@ -343,6 +402,18 @@ def test_a_bad_plan_is_refused_in_one_sentence(tmp_path: Path, change: tuple[str
     with pytest.raises(TamisError, match=words) as caught:
         load_plan(str(path))
     assert "\n" not in str(caught.value).split(" is not a readable TOML")[0]
+
+
+def test_one_method_has_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD.replace("top_k(keep=1/3)", "selective_backprop(beta=1.0)"))
+    assert load_plan(str(path)).methods == ("selective_backprop(beta=1)",)
+
+
+def test_settings_that_no_table_could_tell_apart_are_refused() -> None:
+    twice = dataclasses.replace(TINY, settings=(TINY.settings[0], dataclasses.replace(TINY.settings[0], width=17)))
+    with pytest.raises(TamisError, match="no table could tell them apart"):
+        twice.check()
 
 
 def test_a_plan_that_is_not_there() -> None:

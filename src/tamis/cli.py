@@ -20,7 +20,6 @@ Entry = tuple[str, str, str]  # a name, facts about it, what it is
 app = typer.Typer(
     name="tamis",
     help="Sieve training examples while a network trains on them: what to train on, what is noise, and what it costs.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -28,19 +27,24 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
     if version:
         from tamis import __version__
 
         typer.echo(f"tamis {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
 def study(
     plan: Annotated[str, typer.Argument(help="A built-in plan ('tamis study --list') or a .toml file.")] = "",
     out: Annotated[Path | None, typer.Option(help="Where records go [default: results/<plan>].")] = None,
-    data: Annotated[str, typer.Option(help="Another data set for every setting of the plan.")] = "",
+    data: Annotated[str, typer.Option(help="Another data set, all of it, for every setting of the plan.")] = "",
     workers: Annotated[int, typer.Option(help="Runs at a time, one thread each.", min=1)] = min(2, os.cpu_count() or 1),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     fresh: Annotated[
@@ -77,7 +81,9 @@ def study(
     where = out or Path("results") / chosen.name
     from tamis.study_view import run_with_bars
 
-    run_with_bars(chosen, where, workers=workers, device=_device(device), fresh=fresh, only_report=only_report)
+    failed = run_with_bars(chosen, where, workers=workers, device=_device(device), fresh=fresh, only_report=only_report)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command("list")
@@ -159,7 +165,10 @@ def _device(name: str) -> str:
 
 
 def main() -> None:
-    """Entry point: errors that the user can mend are one sentence on stderr and exit code 2; Ctrl-C is 130."""
+    """Entry point: errors that the user can mend are one sentence on stderr and exit code 2; Ctrl-C is 130.
+
+    Exit code 1 means that the study ended and some of its runs failed.
+    """
     try:
         code = app(standalone_mode=False)
     except TamisError as error:
@@ -170,8 +179,7 @@ def main() -> None:
         code = 2
     except (typer.Abort, KeyboardInterrupt):
         code = 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except SystemExit:  # rich's answer to `tamis list scores | head`: the reader has seen enough
         code = 0
     if code == 130:  # typer, too, answers Ctrl-C with this code
         print("tamis: stopped; finished runs are kept, and the same command goes on from there.", file=sys.stderr)

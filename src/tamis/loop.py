@@ -36,6 +36,14 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
 
+    def __post_init__(self) -> None:
+        if self.batch < 1 or not self.lr > 0 or not 0 <= self.warmup < 1 or not 0 <= self.momentum < 1:
+            raise TamisError(
+                f"{self} needs a batch of at least 1, lr above 0, warmup in [0, 1) and momentum in [0, 1)."
+            )
+        if not self.weight_decay >= 0:
+            raise TamisError(f"weight_decay is {self.weight_decay}, but it must be at least 0.")
+
     def lr_at(self, fraction: float) -> float:
         """The learning rate after ``fraction`` of the budget.
 
@@ -81,7 +89,11 @@ def train(
     """
     sieve = Sieve(len(data.y), policy, budget=budget, unit=unit, seed=seed, prices=prices, record=record)
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=True, weight_decay=recipe.weight_decay
+        model.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
     )
     amp = torch.autocast("cuda", torch.bfloat16, enabled=data.x.is_cuda)
     clock = _Clock()

@@ -21,13 +21,18 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from tamis.study.grid import Event, study
+from tamis.study.grid import study
 from tamis.study.plan import Plan
+from tamis.study.workers import Event
 from tamis.types import TamisError
 
 
-def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bool, only_report: bool = False) -> None:
-    """Run a study with a bar for the grid and one for each run under way; then print its table and its page's path."""
+def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bool, only_report: bool = False) -> int:
+    """Run a study with a bar for the grid and one for each run under way; then print its table and its page's path.
+
+    Returns:
+        How many runs failed.
+    """
     from tamis.report.study import study_report  # plots are heavy to import
     from tamis.study.evaluate import main_table
 
@@ -77,9 +82,11 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
         raise TamisError(f"no run of {plan.name} is finished in {out}; leave out --only-report to run it.")
     page = study_report(out)
     for setting in plan.settings:
-        if runs.filter((runs["dataset"] == setting.dataset) & (runs["model"] == setting.model)).is_empty():
+        here = runs.filter((runs["dataset"] == setting.dataset) & (runs["model"] == setting.model))
+        sizes = {setting.size} if setting.size else set(here["size"])
+        if here.filter(here["size"].is_in(list(sizes))).is_empty():
             continue
-        columns_, rows = main_table(runs, curves, setting.dataset, setting.model)
+        columns_, rows = main_table(runs, curves, setting.dataset, setting.model, size=max(sizes))
         title = f"{setting.dataset}, {setting.model}: speed-up in backprops (test error %, mean ± 95 % half-width)"
         fitting = max(1, (console.width - 40) // 18)  # as many cells side by side as the terminal has room for
         for start in range(1, len(columns_), fitting):
@@ -92,6 +99,7 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
             "the same command tries them again."
         )
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
+    return len(failures)
 
 
 def print_table(

@@ -180,14 +180,12 @@ class Record:
         watched: ``[W]`` int64, the training examples that every look looked at.
         examples: per-example columns ``[N]`` by name: ``trained`` and one per recorded score; NaN = never observed.
         seconds: wall seconds by name, outside every claim of equality.
-        notes: what the run wants said (a policy's staleness, a controller's decisions).
     """
 
     points: tuple[Point, ...]
     examples: dict[str, np.ndarray]
     watched: np.ndarray
     seconds: dict[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def generator(seed: int, stream: str, counter: int = 0) -> torch.Generator:

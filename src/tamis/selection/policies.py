@@ -72,6 +72,8 @@ class Policy:
 
 def _ratio(keep: float) -> str:
     """A keep ratio as a label that reads back to the same number: 0.5, 1/3."""
+    if not 0 < keep <= 1:
+        return repr(keep)  # the rule will refuse it
     decimal, fraction = f"{keep:g}", Fraction(keep).limit_denominator(100)
     if float(decimal) == keep:
         return decimal

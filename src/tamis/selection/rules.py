@@ -57,7 +57,7 @@ def _mean_over_kept(keep: Tensor, candidates: int) -> Selection:
 
 
 def _rand(shape: int, like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=generator, dtype=torch.float64).to(like.device)
+    return torch.rand(shape, generator=generator, dtype=torch.float64).to(like.device, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,19 +102,28 @@ class Plan:
         """Refuse what cannot be run, before anything is; returns the plan itself."""
         if not (self.settings and self.cells):
             raise TamisError(f"the plan {self.name!r} needs at least one setting and one cell (corruption, rate).")
+        places = [(setting.dataset, setting.size, setting.model) for setting in self.settings]
+        if len(set(places)) < len(places):
+            raise TamisError(
+                f"two settings of {self.name!r} share data set, size and model, so no table could tell them apart; "
+                "make two plans of them."
+            )
         for setting in self.settings:
             _known("dataset", setting.dataset, DATASETS)
             _known("model", setting.model, MODELS)
-            if not setting.epochs > 0 or setting.size < 0 or setting.points < 1 or not setting.seeds:
+            small = min(setting.size, setting.width, setting.watch) < 0 or setting.points < 1
+            if not setting.epochs > 0 or small or not setting.seeds:
                 raise TamisError(
-                    f"the setting {setting.dataset}/{setting.model} needs epochs above 0, a size of at least 0, "
-                    "at least one point and at least one seed."
+                    f"the setting {setting.dataset}/{setting.model} needs epochs above 0, size, width and watch of at "
+                    "least 0, at least one point and at least one seed."
                 )
-            if any(not 0 < part < 1 for part in setting.ladder):
+            if any(type(seed) is not int or seed < 0 for seed in setting.seeds):
+                raise TamisError(f"the seeds {list(setting.seeds)} must be whole numbers of at least 0.")
+            if any(type(part) not in (int, float) or not 0 < part < 1 for part in setting.ladder):
                 raise TamisError(f"the ladder {list(setting.ladder)} must hold fractions of the budget inside (0, 1).")
         for corruption, rate in self.cells:
             _known("corruption", corruption, INJECTORS)
-            if not (isinstance(rate, (int, float)) and 0 <= rate <= 1):
+            if isinstance(rate, bool) or not (isinstance(rate, (int, float)) and 0 <= rate <= 1):
                 raise TamisError(f"the rate of {corruption} is {rate!r}, but a rate lies in [0, 1].")
         for method in self.methods:
             policy(method)
@@ -152,7 +161,7 @@ class Job:
         """What a method shares with its standard run: setting, corruption, rate, seed."""
         return (self.setting, self.corruption, self.rate, self.seed)
 
-    def hash(self, prices: dict[str, float], threads: int) -> str:
+    def hash(self, prices: Mapping[str, Any], threads: int) -> str:
         """The run's name: a hash of everything its record is a function of."""
         content = {**dataclasses.asdict(self), "prices": prices, "threads": threads, "schema": SCHEMA}
         for other_runs in ("seeds", "ladder", "epochs", "step_seconds"):  # of the grid, not of this run
@@ -162,6 +171,6 @@ class Job:
 
 
 def _known(what: str, name: str, table: dict[str, Any]) -> None:
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         near = difflib.get_close_matches(str(name), table, 1, cutoff=0)[0]
         raise TamisError(f"there is no {what} {name!r}; did you mean {near!r}?")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.loop import Recipe
+from tamis.selection.policies import policy
 from tamis.study.plan import Plan, Setting
 from tamis.study.plans import PLANS
 from tamis.types import TamisError
@@ -54,12 +55,23 @@ def plan_from_dict(content: dict[str, Any]) -> Plan:
     """A plan from plain values, as TOML and JSON give them. Unknown or misspelt fields are refused by name."""
     settings = []
     for raw in _rows(content, "settings"):
-        given = {**raw, "recipe": _build(Recipe, raw.get("recipe", {}), "recipe")}
+        recipe = raw.get("recipe", {})
+        if not isinstance(recipe, dict):
+            raise TamisError(f"recipe is {recipe!r}, but it must be a table, such as {{batch = 128, lr = 0.1}}.")
+        given = {**raw, "recipe": _build(Recipe, recipe, "recipe")}
         settings.append(_build(Setting, given, "settings"))
     cells = content.get("cells", [])
     if not (isinstance(cells, (list, tuple)) and all(isinstance(c, (list, tuple)) and len(c) == 2 for c in cells)):
         raise TamisError('cells must be a list of pairs, such as [["none", 0.0], ["random_labels", 0.25]].')
-    plan: Plan = _build(Plan, {**content, "settings": tuple(settings), "cells": tuple(map(tuple, cells))}, "plan")
+    methods = content.get("methods", [])
+    if not (isinstance(methods, (list, tuple)) and all(isinstance(method, str) for method in methods)):
+        raise TamisError(f'methods is {methods!r}, but it must be a list of policies, such as ["top_k(keep=1/3)"].')
+    plain = {
+        "settings": tuple(settings),
+        "cells": tuple(map(tuple, cells)),
+        "methods": tuple(policy(method).label for method in methods),  # one method has one name in every table
+    }
+    plan: Plan = _build(Plan, {**content, **plain}, "plan")
     return plan
 
 

@@ -43,24 +43,24 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         TamisError: the disk is full or the place cannot be written; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    part: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        part = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(
-            name, 0o666 & ~_umask()
-        )  # a temporary file is its owner's alone; a record is as open as any other file
-        os.replace(name, path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise TamisError(
-            f"{path} could not be written ({error.strerror}); make room there and run the same command again."
-        ) from error
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.chmod(0o666 & ~_umask())  # a temporary file is its owner's alone; a record is as open as any other file
+        part.replace(path)
+    except BaseException as error:
+        if part is not None:
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise TamisError(
+                f"{path} could not be written ({error.strerror}); make room there and run the same command again."
+            ) from error
         raise
 
 
@@ -118,7 +118,7 @@ def gather(out: Path, records: Iterable[Mapping[str, Any]]) -> tuple[pl.DataFram
     for record in records:
         row, curve = dict(record["row"]), [dict(point) for point in record["curve"]]
         shares = open_loop.get((json.dumps(record["cell"]), row["policy"])) if row["role"] != "control" else None
-        if shares is not None and curve:
+        if shares is not None and len(shares) == len(curve):  # a run of few steps has few points
             for point, share in zip(curve, shares, strict=True):
                 point["noise_share_open_loop"] = mix(share, point["selecting"] or 0.0, row["realised_rate"])
             row["noise_share_open_loop"] = pooled(curve, "noise_share_open_loop")

@@ -107,7 +107,11 @@ def run(
 
 def failed(job: Job, plan: str, name: str, error: str) -> dict[str, Any]:
     """The record of a run that failed: its identity and the reason."""
-    row = {**_identity(job, name, plan, job.setting.size), "status": "failed", "error": error}
+    try:
+        size = len(dataset_for(job.setting).train.y)
+    except Exception:  # the reason may be that there is no data
+        size = job.setting.size
+    row = {**_identity(job, name, plan, size), "status": "failed", "error": error}
     return {"row": row, "curve": [], "open_loop": {}, "timing": {}, "cell": _cell(job)}
 
 
@@ -135,7 +139,9 @@ def prices_for(setting: Setting, device: str = "cpu") -> PriceList:
         streaming.select(state, losses, batch, stream)
         draw.select({}, losses.repeat(3), batch, stream)
 
-    measured = measure_prices(model, x, y, dearest)
+    amp = torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda")  # as train() runs it
+    with amp:
+        measured = measure_prices(model, x, y, dearest)
     return PriceList(measured.forward, measured.step, measured.select / 2)
 
 
