@@ -21,10 +21,10 @@ import torch.nn.functional as F
 import tamis
 from tamis.models import build
 from tamis.observe import scores
-from tamis.recorder import Recorder
+from tamis.recorder import WINDOW, Recorder
 from tamis.types import Observation
 
-BATCH, CLASSES, EXAMPLES, STEPS = 256, 10, 50_000, 400
+BATCH, CLASSES, EXAMPLES, PAIRS = 256, 10, 50_000, 40
 RATIO_LIMIT, RECORD_LIMIT = 1.03, 0.5e-3
 
 
@@ -76,21 +76,23 @@ def main() -> int:
     for work in (bare, sieved):
         seconds(work, 10)
     times: dict[Callable[[], None], list[float]] = {bare: [], sieved: []}
-    for number in range(STEPS):  # step by step in turn, so that both see the same moods of the machine
+    for number in range(
+        PAIRS
+    ):  # in turn, so that both see the same moods of the machine; whole windows of the recorder
         for work in (bare, sieved) if number % 2 else (sieved, bare):
-            times[work].append(seconds(work, 1))
+            times[work].append(seconds(work, WINDOW))
     pairs = [with_ / without for without, with_ in zip(times[bare], times[sieved], strict=True)]
     step, ratio = statistics.median(times[bare]), statistics.median(pairs)
     low, high = statistics.quantiles(pairs, n=4)[::2]
 
     recorder = Recorder(EXAMPLES, scores.default())
-    observation = Observation(
+    observation = Observation(  # the same examples again and again: the slow case, taken in step by step
         torch.randint(0, EXAMPLES, (256,)), torch.rand(256), torch.randn(256, 1000), torch.randint(0, 1000, (256,))
     )
     seconds(lambda: recorder.observe(observation), 50)
-    record = statistics.median(seconds(lambda: recorder.observe(observation), 1) for _ in range(500))
+    record = statistics.median(seconds(lambda: recorder.observe(observation), WINDOW) for _ in range(50))
 
-    print(f"torch {torch.__version__}, one thread, batch {BATCH}, mlp of width 512, {STEPS} pairs of steps, in turn")
+    print(f"torch {torch.__version__}, one thread, batch {BATCH}, mlp of width 512, {PAIRS} pairs of {WINDOW} steps")
     print(f"bare step: {step * 1e3:.2f} ms (the limit holds for 5 ms or more)")
     print(f"loop with recording / bare loop: {ratio:.3f}, quartiles {low:.3f} to {high:.3f} (limit {RATIO_LIMIT})")
     print(f"recording 256 x 1000: {record * 1e3:.3f} ms (limit {RECORD_LIMIT * 1e3:.1f})")

@@ -45,7 +45,8 @@ class Drawing:
     @property
     def ahead(self) -> tuple[int, int]:
         """Batches and examples drawn and not yet consumed."""
-        return len(self._ahead), sum(len(index) for index, _ in self._ahead)
+        batches = len(self._ahead)
+        return batches, sum(len(index) for index, _ in self._ahead) if batches else 0
 
     def serve(self, batch: int) -> None:
         """Settle the trained batch size, once for a run."""

@@ -1,9 +1,9 @@
-"""The recorder: many scores from one observation, each signal computed once."""
+"""The recorder: many scores from one observation, each signal computed once, states updated a few steps at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,10 +11,21 @@ from torch import Tensor
 
 from tamis.observe.reducers import Count
 from tamis.observe.scores import Score
-from tamis.observe.signals import Signal
+from tamis.observe.signals import DERIVED, Signal
 from tamis.types import Observation, TamisError
 
 State = dict[str, Tensor]
+
+WINDOW = 16
+"""Steps whose values are held before the states take them in: on a CPU most of an update's time is in calling it."""
+
+
+class Held(NamedTuple):
+    """What one step said, until the states take it in: values ``[B]`` by signal of the examples ``at`` ``[B]``."""
+
+    at: Tensor
+    trained: bool
+    values: dict[Signal, Tensor]
 
 
 class Recorder:
@@ -37,32 +48,33 @@ class Recorder:
         self._trained = Count().init(n)
         self._device = torch.device("cpu")
         self._checked = False
+        self._held: list[Held] = []
 
     def observe(self, observation: Observation) -> None:
-        """Record one forward pass in place. No host synchronisation."""
+        """Record one forward pass. No host synchronisation."""
         if observation.loss.device != self._device:
             self._move(observation.loss.device)
         if not self._checked:
             self._drop_what_lacks(observation)
-        index = observation.index.to(self._device, non_blocking=True)
-        if observation.phase == "train":
-            Count().update(self._trained, index, observation.loss)
         values: dict[Signal, Tensor] = {}
-        for score in self.scores:
-            if score.phase != observation.phase:
-                continue
-            if score.signal not in values:
-                values[score.signal] = score.signal(observation)
-            score.reducer.update(self._states[score.name], index, values[score.signal])
+        for signal in dict.fromkeys(score.signal for score in self.scores if score.phase == observation.phase):
+            base, function = DERIVED.get(signal, (None, None))
+            values[signal] = function(values[base]) if function and base in values else signal(observation)
+        index = observation.index.to(self._device, non_blocking=True)
+        self._held.append(Held(index, observation.phase == "train", values))
+        if len(self._held) >= WINDOW or self._device.type != "cpu":  # an accelerator runs ahead by itself
+            self._take_in()
 
     def compute(self, score: Score) -> Tensor:
         """``[n]`` float32 values of a recorded score; NaN = never observed."""
+        self._take_in()
         return score.reducer.compute(self._states[score.name])
 
     @property
     def trained(self) -> Tensor:
-        """``[n]`` times each example was trained on."""
-        return torch.nan_to_num(Count().compute(self._trained)).to(torch.int64)
+        """``[n]`` int64, times each example was trained on."""
+        self._take_in()
+        return Count().compute(self._trained).to(torch.int64)
 
     def table(self) -> dict[str, np.ndarray]:
         """Columns ``[n]`` by name: ``trained`` and every recorded score."""
@@ -70,6 +82,7 @@ class Recorder:
         return {"trained": self.trained.cpu().numpy(), **columns}
 
     def state_dict(self) -> dict[str, Any]:
+        self._take_in()
         return {
             "trained": _copy(self._trained),
             "scores": {score.name: _copy(self._states[score.name]) for score in self.scores},
@@ -85,6 +98,17 @@ class Recorder:
         self._states = {score.name: _copy(state["scores"][score.name]) for score in self.scores}
         self._trained = _copy(state["trained"])
         self._device = next(iter(self._trained.values())).device
+        self._held.clear()
+
+    def _take_in(self) -> None:
+        """Let the states have what is held: in one update if no example occurs twice, else step by step, in order."""
+        held, self._held = self._held, []
+        for step in _joined(held):
+            if step.trained:
+                Count().update(self._trained, step.at, torch.zeros(len(step.at), device=step.at.device))
+            for score in self.scores:
+                if score.signal in step.values:
+                    score.reducer.update(self._states[score.name], step.at, step.values[score.signal])
 
     def _drop_what_lacks(self, observation: Observation) -> None:
         lacking = [s for s in self.scores if any(getattr(observation, need) is None for need in s.needs)]
@@ -95,10 +119,25 @@ class Recorder:
         self._checked = True
 
     def _move(self, device: torch.device) -> None:
+        self._take_in()
         self._trained = {key: value.to(device) for key, value in self._trained.items()}
         for name, state in self._states.items():
             self._states[name] = {key: value.to(device) for key, value in state.items()}
         self._device = device
+
+
+def _joined(held: list[Held]) -> list[Held]:
+    """One step out of several, if they say the same things of different examples; else the steps as they are."""
+    if len(held) < 2 or any(
+        (step.trained, step.values.keys()) != (held[0].trained, held[0].values.keys()) for step in held
+    ):
+        return held
+    index = torch.cat([step.at for step in held])
+    ordered = index.sort().values
+    if bool((ordered[1:] == ordered[:-1]).any()):
+        return held
+    values = {signal: torch.cat([step.values[signal] for step in held]) for signal in held[0].values}
+    return [Held(index, held[0].trained, values)]
 
 
 def _copy(state: State) -> State:

@@ -95,8 +95,7 @@ def correct(observation: Observation) -> Tensor:
 
     Reference: Toneva et al. 2019, arXiv:1812.05159.
     """
-    # Anything above 0 becomes 1; a NaN stays one, to be dropped later instead of passing for a mistake.
-    return _gap(observation, "correct").clamp(0, 1).ceil()
+    return _above_zero(_gap(observation, "correct"))
 
 
 def confidence(observation: Observation) -> Tensor:
@@ -180,6 +179,14 @@ def el2n(observation: Observation) -> Tensor:
     p.scatter_add_(1, y[:, None], p.new_full((len(y), 1), -1.0))
     return p.square_().sum(1).sqrt()
 
+
+def _above_zero(gap: Tensor) -> Tensor:
+    """1 above 0, else 0; a NaN stays one, to be dropped later instead of passing for a mistake."""
+    return gap.clamp(0, 1).ceil()
+
+
+DERIVED: dict[Signal, tuple[Signal, Callable[[Tensor], Tensor]]] = {correct: (margin, _above_zero)}
+"""Signals that are a function of another one's values: where both are recorded, the other is computed once."""
 
 SIGNALS: dict[str, Signal] = {
     "loss": loss,
