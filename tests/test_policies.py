@@ -12,8 +12,9 @@ from tamis.models import build
 from tamis.selection import policies
 from tamis.selection.cost import ASSUMED, PriceList, measure_prices
 from tamis.selection.policies import POLICIES, policy
-from tamis.selection.schedules import SCHEDULES, AfterPasses, Progress, VarianceGate
-from tamis.types import Costs, TamisError
+from tamis.selection.rules import TopK
+from tamis.selection.schedules import SCHEDULES, AfterPasses, ByAccuracy, Progress, Ramp, VarianceGate, Window
+from tamis.types import Costs, Observation, TamisError
 
 EVERY = pytest.mark.parametrize("name", POLICIES)
 
@@ -45,6 +46,11 @@ def test_a_label_reads_back_to_the_same_policy(name: str) -> None:
         "random_subset(keep=3/7)",
         "importance_sampling(presample=2)",
         "importance_sampling(presample=3, unbiased=True)",
+        "selective_backprop(beta=1, stale=3)",
+        "rho_loss(keep=0.1, halves=True)",
+        "mixture_filter(family='beta', threshold=0.5, warmup=2)",
+        "biased_importance(presample=3, power=-1)",
+        "selective_backprop_composer(keep=0.5, start=0.5, end=0.9, interrupt=0, scale=1)",
     ],
 )
 def test_labels_with_settings_read_back(text: str) -> None:
@@ -85,10 +91,47 @@ def test_every_schedule_is_pure_and_serialisable() -> None:
         schedule = make()
         state = schedule.init()
         kept = {key: value.clone() for key, value in state.items()}
-        after = schedule.observe(state, torch.rand(16))
+        logits, target = torch.rand(16, 3), torch.arange(16) % 3
+        seen = Observation(torch.arange(16), torch.rand(16), logits, target, phase="select")
+        after = schedule.observe(state, torch.rand(16), seen)
         assert all(torch.equal(state[key], kept[key]) for key in kept)
         assert all(isinstance(value, torch.Tensor) for value in after.values())
         assert isinstance(schedule.active(after, Progress(0.5, 1.0, 10)), bool)
+        assert all(isinstance(value, float) for value in schedule.settings(after, Progress(0.5, 1.0, 10)).values())
+
+
+def test_ordered_sgd_lowers_its_share_as_the_accuracy_rises() -> None:
+    schedule = ByAccuracy(momentum=0.0)
+    target = torch.arange(100) % 2
+    for right, keep in ((0.5, 1.0), (0.8, 0.5), (0.93, 0.25), (0.96, 0.125), (1.0, 0.0625)):
+        wrong = torch.arange(100) >= round(100 * right)
+        logits = F.one_hot(torch.where(wrong, 1 - target, target), 2).float()
+        seen = Observation(torch.arange(100), torch.zeros(100), logits, target)
+        state = schedule.observe(schedule.init(), torch.zeros(100), seen)
+        assert schedule.settings(state, Progress(0.0, 0.0, 0)) == {"keep": keep}
+    made = policies.ordered_sgd()
+    assert made.rule_now(state, Progress(0.0, 0.0, 0)) == TopK(1 / 16)
+    with pytest.raises(TamisError, match="needs logits and labels"):
+        schedule.observe(schedule.init(), torch.zeros(1))
+
+
+def test_ramps_go_from_start_to_end() -> None:
+    ramp = policies.online_batch_selection(pressure=100).schedule
+    pressures = [ramp.settings({}, Progress(f, 0.0, 0))["pressure"] for f in (0.0, 0.5, 1.0)]
+    assert pressures == pytest.approx([100, 10, 1])
+    forget = policies.co_teaching(forget=0.4, passes=10)
+    keeps = [forget.rule_now({}, Progress(0.9, p, 0)).keep for p in (0.0, 5.0, 10.0, 99.0)]
+    assert keeps == pytest.approx([1.0, 0.8, 0.6, 0.6])
+
+
+def test_the_focal_loss_is_the_published_one() -> None:
+    logits, y = torch.randn(6, 4, dtype=torch.float64, requires_grad=True), torch.tensor([0, 1, 2, 3, 0, 1])
+    p = logits.softmax(1).gather(1, y[:, None])[:, 0]
+    expected = torch.autograd.grad((-((1 - p) ** 2) * p.log()).sum(), logits)[0]
+    reshape = policies.focal(gamma=2).reshape
+    assert reshape is not None
+    ours = torch.autograd.grad(reshape(F.cross_entropy(logits, y, reduction="none")).sum(), logits)[0]
+    assert torch.allclose(ours, expected)
 
 
 def test_tau_is_the_published_formula() -> None:
@@ -108,6 +151,17 @@ def test_tau_is_the_published_formula() -> None:
     [
         (lambda: AfterPasses(-1), "passes is -1"),
         (lambda: VarianceGate(0.5), "presample"),
+        (lambda: Window(0.5, 0.5), "window"),
+        (lambda: Window(interrupt=1), "interrupt"),
+        (lambda: Ramp(passes=0), "passes is 0"),
+        (lambda: Ramp(end=0, exponential=True), "exponential"),
+        (lambda: policies.focal(gamma=-1), "gamma"),
+        (lambda: policies.infobatch(drop=1), "drop is 1"),
+        (lambda: policies.mixture_filter(family="gamma"), "family is 'gamma'"),
+        (lambda: policies.online_batch_selection(pressure=0.5), "pressure"),
+        (lambda: policies.biased_importance(power=2), "power"),
+        (lambda: policies.selective_backprop(stale=0), "every 1 or more"),
+        (lambda: policies.rho_loss(holdout=1), "hold out"),
         (lambda: VarianceGate(3, 1.0), "momentum"),
     ],
 )

@@ -10,11 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tamis.selection.rules as module
+from tamis.selection import filters, orthogonal, rules
 from tamis.selection.rules import (
     RULES,
+    MixtureFilter,
+    OrthogonalDraw,
     PowerDraw,
     ProportionalDraw,
+    PruneBelowMean,
+    RankDraw,
     Rule,
     StreamingPower,
     TopK,
@@ -30,8 +34,15 @@ MADE: dict[str, Rule] = {
     "streaming_power": StreamingPower(beta=1.0, history=64),
     "proportional_draw": ProportionalDraw(keep=1 / 3, weighted=False),
     "proportional_draw_weighted": ProportionalDraw(keep=1 / 3, weighted=True),
+    "proportional_draw_half_weighted": ProportionalDraw(keep=1 / 3, power=0.5),
+    "rank_draw": RankDraw(pressure=20, keep=1 / 3),
     "uniform_draw": UniformDraw(keep=1 / 3),
+    "prune_below_mean": PruneBelowMean(0.5),
+    "mixture_filter": MixtureFilter(),
+    "mixture_filter_beta": MixtureFilter("beta"),
 }
+PAIRWISE = {OrthogonalDraw}  # takes a matrix of pairs; tests/test_orthogonal.py
+WEIGHTED = ("proportional_draw_weighted", "proportional_draw_half_weighted", "prune_below_mean")
 EVERY = pytest.mark.parametrize("name", MADE)
 
 
@@ -55,11 +66,12 @@ def frequency(rule: Rule, priority: torch.Tensor, size: int = K, rounds: int = 3
 def test_the_table_is_the_public_list_and_all_of_it_is_tested() -> None:
     public = {
         cls
+        for module in (rules, filters, orthogonal)
         for cls in vars(module).values()
         if isinstance(cls, type) and hasattr(cls, "__dataclass_fields__") and cls.__module__ == module.__name__
     }
     assert public == set(RULES.values())
-    assert {type(rule) for rule in MADE.values()} == public
+    assert {type(rule) for rule in MADE.values()} | PAIRWISE == public
 
 
 @EVERY
@@ -108,7 +120,7 @@ def test_weights_follow_the_convention(name: str) -> None:
     """Everything kept at weight 1 is a plain mean; a biased selection is the mean over the kept."""
     rule = MADE[name]
     selection, _ = draw(rule, torch.arange(1.0, M + 1))
-    if name != "proportional_draw_weighted":
+    if name not in WEIGHTED:
         assert torch.allclose(selection.multiplier, torch.ones(len(selection.keep)))
 
 
@@ -216,6 +228,41 @@ def test_proportional_draw_draws_in_proportion() -> None:
     drawn = frequency(ProportionalDraw(0.5), priority, 3)
     assert drawn[:4] == pytest.approx(3 * np.array([1, 2, 3, 4]) / 10, abs=0.04)
     assert drawn[4] == drawn[5] == 0
+
+
+def test_a_power_of_the_weights_lies_between_none_and_unbiased() -> None:
+    priority = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    whole, half, none = (draw(ProportionalDraw(0.5, power=k), priority, 2)[0] for k in (1.0, 0.5, 0.0))
+    assert half.keep.tolist() == whole.keep.tolist()
+    assert torch.allclose(half.multiplier, whole.multiplier.sqrt())
+    assert torch.allclose(none.multiplier, torch.ones(2))
+
+
+def test_rank_draw_draws_by_the_published_law() -> None:
+    m, pressure = 10, 50.0
+    law = np.exp(-np.log(pressure) / m * np.arange(1, m + 1))
+    law /= law.sum()
+    ours = frequency(RankDraw(pressure), torch.arange(m).float(), 4, 6000)[::-1] / 4  # from the highest down
+    assert np.abs(ours - law).max() < 0.012
+    assert law[0] / law[-1] == pytest.approx(pressure ** (1 - 1 / m))
+
+
+def test_prune_below_mean_by_hand() -> None:
+    """Mean 3: the two above are always kept at weight 1, each below half of the time at weight 2."""
+    priority = torch.tensor([1.0, 1.0, 4.0, 6.0])
+    assert frequency(PruneBelowMean(0.5), priority, 4) == pytest.approx([0.5, 0.5, 1, 1], abs=0.04)
+    selection, _ = draw(PruneBelowMean(0.5), priority)
+    assert {1.0, 2.0} >= set(selection.weight.tolist())
+    assert selection.weight[-2:].tolist() == [1.0, 1.0]
+    assert len(draw(PruneBelowMean(0.5), torch.ones(5))[0].keep) == 5, "none lies below the mean"
+
+
+@pytest.mark.parametrize("family", ["gaussian", "beta"])
+def test_a_mixture_finds_two_heaps(family: str) -> None:
+    stream = torch.Generator().manual_seed(0)
+    low, high = 0.5 + 0.3 * torch.rand(300, generator=stream), 3 + torch.rand(100, generator=stream)
+    kept = draw(MixtureFilter(family), -torch.cat([low, high]))[0].keep  # type: ignore[arg-type]
+    assert kept.tolist() == list(range(300))
 
 
 def test_proportional_draw_without_priorities_is_uniform() -> None:

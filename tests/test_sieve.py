@@ -41,7 +41,16 @@ def epoch_top_k() -> Policy:
     return Policy("epoch_top_k", TopK(keep=0.5), "test", tamis.scores.last_loss(), AfterPasses(1))
 
 
-EVERY = {**dict(POLICIES.items()), "epoch_top_k": epoch_top_k}
+EVERY = {
+    **POLICIES,
+    "selective_backprop_composer": functools.partial(
+        policies.selective_backprop_composer, scale=1
+    ),  # rows, no pictures
+    "selective_backprop_stale": functools.partial(policies.selective_backprop, stale=2),
+    "mixture_filter": functools.partial(policies.mixture_filter, warmup=1),
+    "epoch_top_k": epoch_top_k,
+}
+IRREDUCIBLE = {"irreducible_loss": torch.rand(N, generator=torch.Generator().manual_seed(2))}
 
 
 class Run:
@@ -50,6 +59,8 @@ class Run:
     def __init__(self, policy: Policy, workers: int = 0, drop_last: bool = False, **kwargs: object) -> None:
         self.model = network()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
+        if policy.needs.irreducible:
+            kwargs = {"given": IRREDUCIBLE, **kwargs}
         self.sieve = tamis.Sieve(N, policy, **{"budget": 3, "unit": "passes", "seed": 5, **kwargs})  # type: ignore[arg-type]
         self.loader = DataLoader(DATA, batch_sampler=self.sieve.batches(B, drop_last), num_workers=workers)
         self.trained: list[list[int]] = []
@@ -57,6 +68,8 @@ class Run:
     def go(self, steps: float = math.inf) -> Run:
         torch.manual_seed(len(self.trained))
         while not self.sieve.done:
+            if self.sieve.policy.needs.reference:
+                self.sieve.refer(self.model, X[:30], Y[:30])
             for index, x, y in self.loader:
                 chosen = self.sieve.select(self.model, index, x, y)
                 if chosen is None:
@@ -114,9 +127,9 @@ def test_every_epoch_holds_the_planned_examples_once_under_a_loader(workers: int
     assert epochs[0] != epochs[1], "every epoch is drawn anew"
 
 
-@pytest.mark.parametrize("unit", ["passes", "cost"])
 @pytest.mark.parametrize("name", EVERY)
-def test_workers_change_nothing(name: str, unit: str) -> None:
+def test_workers_change_nothing(name: str) -> None:
+    unit = "cost" if len(name) % 2 else "passes"
     alone, ahead = (Run(EVERY[name](), workers, unit=unit, budget=2.5).go() for workers in (0, 2))
     assert same(alone.everything(), ahead.everything())
     assert alone.sieve.passes == ahead.sieve.passes
@@ -191,7 +204,7 @@ def test_one_loss_that_is_not_finite_does_not_shut_a_gate_for_ever() -> None:
     assert float(gate.observe(state, torch.tensor([1.0, 1.0]))["tau"]) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("stop", [1, 7, 13, 14, 20])
+@pytest.mark.parametrize("stop", [1, 13, 20])
 @pytest.mark.parametrize("name", EVERY)
 def test_stopped_anywhere_and_resumed_it_ends_bit_for_bit_like_the_unbroken_run(name: str, stop: int) -> None:
     whole = Run(EVERY[name]()).go()
@@ -209,7 +222,7 @@ def test_stopped_anywhere_and_resumed_it_ends_bit_for_bit_like_the_unbroken_run(
     )
     file.seek(0)
     saved = torch.load(file, weights_only=True)
-    second = Run(EVERY[name](), workers=2)
+    second = Run(EVERY[name](), workers=2 if stop == 13 else 0)
     second.sieve.load_state_dict(saved["sieve"])
     second.model.load_state_dict(saved["model"])
     second.optimizer.load_state_dict(saved["optimizer"])
@@ -255,7 +268,7 @@ def test_a_selection_forward_leaves_no_trace(name: str) -> None:
     model[1].eval()  # a part that its user froze stays frozen
     before = copy.deepcopy(model.state_dict())
     modes, state = [m.training for m in model.modules()], torch.random.get_rng_state()
-    run.sieve._look(model, torch.arange(4), X[:4], Y[:4])
+    run.sieve._looking.look(model, torch.arange(4), X[:4], Y[:4], step=0, tap=True)
     assert same(before, model.state_dict())
     assert [m.training for m in model.modules()] == modes
     assert torch.equal(state, torch.random.get_rng_state())

@@ -8,7 +8,7 @@ from tamis.observe import reducers, scores, signals
 from tamis.observe.scores import Score
 from tamis.selection import policies, rules, schedules
 from tamis.selection.cost import PriceList, measure_prices
-from tamis.selection.policies import Policy
+from tamis.selection.policy import Policy
 from tamis.sieve import Sieve
 from tamis.types import Arrays, Costs, Kind, Observation, Record, Selection, TamisError, Truth
 

@@ -17,12 +17,21 @@ from tamis.types import TamisError
 
 
 class Plan(NamedTuple):
-    """An epoch's examples in order, ``[k]`` int64; the multiplier ``[k]`` of each loss, or None where all weigh 1; and
-    whether the policy selected them."""
+    """An epoch's examples in order, ``[k]`` int64; the multiplier ``[k]`` of each loss, or None where all weigh 1;
+    whether the policy selected them; and whom to look at after them, without training, or None."""
 
     order: Tensor
     multiplier: Tensor | None = None
     selected: bool = False
+    looks: Tensor | None = None
+
+
+class Drawn(NamedTuple):
+    """A batch that was drawn and not yet consumed; ``look`` where it is not to be trained on."""
+
+    index: Tensor  # type: ignore[assignment]  # it shadows tuple.index, which nobody asks of a batch
+    multiplier: Tensor | None = None
+    look: bool = False
 
 
 class Drawing:
@@ -32,7 +41,7 @@ class Drawing:
         self.epoch, self.consumed, self.length = 0, 0, 1
         self.batch: int | None = None
         self.plan: Plan | None = None
-        self._ahead: deque[tuple[Tensor, Tensor | None]] = deque()
+        self._ahead: deque[Drawn] = deque()
         self._before = 0.0  # passes of the epochs that are over, whole or broken off
         self._touched = False
         self._astray: Tensor | None = None
@@ -43,10 +52,17 @@ class Drawing:
         return self._before + self.consumed / self.length
 
     @property
-    def ahead(self) -> tuple[int, int]:
-        """Batches and examples drawn and not yet consumed."""
-        batches = len(self._ahead)
-        return batches, sum(len(index) for index, _ in self._ahead) if batches else 0
+    def ahead(self) -> tuple[int, int, int]:
+        """Batches drawn and not yet consumed, the examples in them to train on and those to look at alone."""
+        if not self._ahead:
+            return 0, 0, 0
+        looks = sum(len(drawn.index) for drawn in self._ahead if drawn.look)
+        return len(self._ahead), sum(len(drawn.index) for drawn in self._ahead) - looks, looks
+
+    @property
+    def look_next(self) -> bool:
+        """True where the batch to be consumed next is one to look at alone."""
+        return bool(self._ahead) and self._ahead[0].look
 
     def serve(self, batch: int) -> None:
         """Settle the trained batch size, once for a run."""
@@ -72,30 +88,34 @@ class Drawing:
         if self.plan is None:
             self.plan = form_plan(self.epoch)
         planned = len(self.plan.order)
-        self.length = planned // batch if drop_last else -(-planned // batch)
-        if self.length == 0:
+        trained = planned // batch if drop_last else -(-planned // batch)
+        self.length = trained + (0 if self.plan.looks is None else -(-len(self.plan.looks) // batch))
+        if trained == 0:
             raise TamisError(
                 f"an epoch has {planned} examples to train on and drop_last leaves out batches under {batch}: "
                 "none is left."
             )
-        return self._draw(self.plan, batch, self.epoch, full)
+        return self._draw(self.plan, batch, trained, self.epoch, full)
 
-    def _draw(self, plan: Plan, batch: int, epoch: int, full: Callable[[], bool]) -> Iterator[list[int]]:
-        order, multiplier, _ = plan
+    def _draw(self, plan: Plan, batch: int, trained: int, epoch: int, full: Callable[[], bool]) -> Iterator[list[int]]:
+        order, multiplier, _, looks = plan
         for number in range(self.consumed, self.length):
             if self.epoch != epoch:
                 raise TamisError("two iterators of one Sieve are open; finish an epoch before the next begins.")
             if full():
                 return
-            piece = slice(number * batch, (number + 1) * batch)
-            self._ahead.append((order[piece], None if multiplier is None else multiplier[piece]))
-            yield order[piece].tolist()
+            of = order if number < trained or looks is None else looks
+            start = (number if of is order else number - trained) * batch
+            piece = slice(start, start + batch)
+            weights = None if multiplier is None or of is not order else multiplier[piece]
+            self._ahead.append(Drawn(of[piece], weights, look=of is not order))
+            yield of[piece].tolist()
 
     def claim(self, index: Tensor) -> Tensor | None:
         """Match a batch with the oldest one drawn and count it as consumed; returns its multipliers."""
         if not self._ahead:
             raise TamisError("no batch is waiting for this one; take batches from sieve.batches(...), once each.")
-        expected, multiplier = self._ahead.popleft()
+        expected, multiplier, _ = self._ahead.popleft()
         self.check(index, expected)
         self.consumed += 1
         self._touched = True

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tamis.nested import Batch, cut, join, map_leaves, take
-from tamis.selection.policies import Policy
+from tamis.selection.policy import Policy, candidates
 from tamis.selection.schedules import Progress
 from tamis.types import Costs, Observation, TamisError, generator
 
@@ -43,11 +43,19 @@ class Pending(NamedTuple):
     selected: float
 
 
+class Seen(NamedTuple):
+    """Stale priorities: the one last seen of each example ``[n]``, and the first pass that looked."""
+
+    priority: Tensor
+    first: int
+
+
 class Judge:
     """A policy at work: the states of its rule and schedule, and the two pools."""
 
-    def __init__(self, policy: Policy, seed: int) -> None:
+    def __init__(self, policy: Policy, seed: int, n: int) -> None:
         self.policy, self.seed = policy, seed
+        self._seen = Seen(torch.full((n,), torch.nan), -1) if policy.look.every > 1 else None
         self.rule_state, self.schedule_state = policy.rule.init(), policy.schedule.init()
         self.pending: Pending | None = None
         self._waiting: Pool | None = None
@@ -60,7 +68,8 @@ class Judge:
     def notice(self, observation: Observation) -> None:
         """A plain step tells the schedule (a variance gate) what its priorities were, for free."""
         if self.schedule_state and callable(self.policy.priority):
-            self.schedule_state = self.policy.schedule.observe(self.schedule_state, self.policy.priority(observation))
+            priority = self.policy.priority(observation)
+            self.schedule_state = self.policy.schedule.observe(self.schedule_state, priority, observation)
 
     def arrive(self, chosen: Chosen, selecting: bool) -> None:
         """Candidates enter: to wait for a selection or, while the policy does not select, straight to what is ready."""
@@ -72,27 +81,44 @@ class Judge:
             self._ready = _append(self._ready, _append(self._waiting, arrived))
             self._waiting = None
 
-    def sift(self, look: Callable[[Chosen], Observation], batch: int, selections: int) -> Costs:
+    def sift(self, look: Callable[..., Observation], batch: int, selections: int, progress: Progress) -> Costs:
         """Select as soon as there are enough candidates; returns what that cost.
 
         Args:
-            look: a forward of candidates that leaves no trace. batch: the trained size. selections: made before.
+            look: a forward of ``(index, x, y)`` that leaves no trace. batch: the trained size. selections: made before.
         """
         spent = Costs()
         while self._waiting is not None:
-            wanted = self._waiting.size if self.policy.rule.streaming else self.policy.candidates(batch)
+            rule = self.policy.rule_now(self.schedule_state, progress)
+            wanted = self._waiting.size if rule.streaming else candidates(rule, batch)
             if self._waiting.size < wanted:
                 break
             head, self._waiting = _split(self._waiting, wanted)
-            priority = self.policy.priority(look(head.chosen))  # type: ignore[misc, operator]
-            self.schedule_state = self.policy.schedule.observe(self.schedule_state, priority)
+            priority, looked = self._priority(look, head.chosen, int(progress.passes))
             draw = generator(self.seed, "select", selections + spent.selections)
-            selection, self.rule_state = self.policy.rule.select(self.rule_state, priority, batch, draw)
-            spent += Costs(forwards=wanted, selections=1)
+            selection, self.rule_state = rule.select(self.rule_state, priority, batch, draw)
+            spent += Costs(forwards=looked, selections=1)
             kept = Chosen(*(take(part, selection.keep) for part in head.chosen))
             multiplier = selection.multiplier.to(head.multiplier.device)
             self._ready = _append(self._ready, Pool(kept, multiplier, torch.ones(len(multiplier), dtype=torch.bool)))
         return spent
+
+    def _priority(self, look: Callable[..., Observation], chosen: Chosen, passes: int) -> tuple[Tensor, int]:
+        """The candidates' priorities, from a look or, in a pass that has none, as last seen; and how many were seen."""
+        seen = self._seen
+        if seen is not None:
+            seen = self._seen = seen if seen.first >= 0 else seen._replace(first=passes)
+            if (passes - seen.first) % self.policy.look.every:
+                known = seen.priority[chosen.index]
+                return torch.where(known.isnan(), seen.priority.nan_to_num(-torch.inf).max(), known), 0
+        observation = look(*chosen)
+        priority = self.policy.priority(observation)  # type: ignore[misc, operator]
+        self.schedule_state = self.policy.schedule.observe(self.schedule_state, priority, observation)
+        if seen is not None:
+            priority = priority.float()
+            self._seen = seen._replace(priority=seen.priority.to(priority.device))
+            self._seen.priority[chosen.index] = priority
+        return priority, len(chosen.index)
 
     def full_batch(self, batch: int) -> Chosen | None:
         """Hand out exactly ``batch`` examples, or None until there are as many."""
@@ -108,12 +134,14 @@ class Judge:
         return {
             "rule": self.rule_state,
             "schedule": self.schedule_state,
+            "seen": self._seen and (self._seen.priority.clone(), self._seen.first),
             "waiting": self._waiting and _flat(self._waiting),
             "ready": self._ready and _flat(self._ready),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rule_state, self.schedule_state = dict(state["rule"]), dict(state["schedule"])
+        self._seen = state["seen"] and Seen(state["seen"][0].clone(), state["seen"][1])
         self._waiting, self._ready = (
             flat and Pool(Chosen(*flat[:3]), *flat[3:]) for flat in (state["waiting"], state["ready"])
         )

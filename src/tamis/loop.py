@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tamis.judging import Chosen
 from tamis.observe.scores import Score
 from tamis.observe.signals import Signal
 from tamis.selection.cost import ASSUMED, PriceList
-from tamis.selection.policies import Policy
+from tamis.selection.policy import Policy
 from tamis.sieve import Sieve, Unit
-from tamis.types import Arrays, Observation, Point, Record, TamisError, generator
+from tamis.types import Arrays, Costs, Observation, Point, Record, TamisError, generator
 
 LOOKS = 4  # from one point of the curve to the next
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -55,6 +58,23 @@ class Recipe:
         return self.lr * max(0.0, min(rising, (1 - fraction) / (1 - self.warmup)))
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a policy needs beyond the losses of one model, provided; :func:`tamis.providing.provide` makes one.
+
+    Attributes:
+        values: of every training example, ``[N]`` by name. exclude: ``[N]`` bool, examples not to be trained on.
+        reference: a clean set, looked at before every pass. peers: the further networks, on the data's device.
+        costs: what providing all this has cost; it is charged to the run.
+    """
+
+    values: Mapping[str, Tensor] = field(default_factory=dict)
+    exclude: Tensor | None = None
+    reference: Arrays | None = None
+    peers: tuple[nn.Module, ...] = ()
+    costs: Costs = Costs()
+
+
 def train(
     model: nn.Module,
     data: Arrays,
@@ -72,6 +92,7 @@ def train(
     watch: Sequence[Signal] = (),
     watch_size: int = 6_000,
     progress: Callable[[float], None] | None = None,
+    given: Given = Given(),
 ) -> Record:
     """Train ``model`` in place on ``data`` and return its :class:`~tamis.types.Record`.
 
@@ -81,20 +102,36 @@ def train(
         watch: signals to look at, in eval mode, of a fixed sample of ``watch_size`` training examples, four times from
             one point to the next. Diagnosis for the theory; it changes nothing in the training and is not charged.
         progress: called with the fraction of the budget spent, at every step.
+        given: what the policy needs beyond losses. Its cost is taken off the budget; where there are peers, the budget
+            pays for all of them, and what is reported is the first network's.
 
     On CUDA the forward runs under bfloat16 autocast; on the CPU a seed decides every bit.
 
     Raises:
         TamisError: what the Sieve refuses; a loss that is no longer finite.
     """
-    sieve = Sieve(len(data.y), policy, budget=budget, unit=unit, seed=seed, prices=prices, record=record)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-    )
+    networks = (model, *given.peers)
+    if len(networks) != policy.needs.models:
+        raise TamisError(f"{policy.label} trains {policy.needs.models} networks, but {len(networks)} were given.")
+    paid = prices.cost(given.costs, len(data.y))
+    each = (budget - paid) / len(networks) if unit == "cost" else budget
+    if not each > 0:
+        raise TamisError(f"{policy.label} needs {paid:.2f} epochs of cost before it trains; the budget is {budget:g}.")
+    learners = []
+    for network in networks:
+        own = Sieve(
+            len(data.y), policy, budget=each, unit=unit, seed=seed, prices=prices, record=record,
+            given=given.values, exclude=given.exclude,
+        )  # fmt: skip
+        optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.momentum > 0,
+            weight_decay=recipe.weight_decay,
+        )
+        learners.append(_Learner(network, own, optimizer))
+    sieve, judges = learners[0].sieve, [*learners[1:], learners[0]]
     amp = torch.autocast("cuda", torch.bfloat16, enabled=data.x.is_cuda)
     clock = _Clock()
     trained_before, selected_before = np.zeros(len(data.y), np.int64), (0, 0.0)
@@ -114,9 +151,10 @@ def train(
             class_error /= torch.bincount(test.y, minlength=test.classes).clamp(min=1)
             trained = sieve.recorder.trained.cpu().numpy()
             steps, selected = sieve.costs.steps, sieve.selected_steps
+            costs = sum((learner.sieve.costs for learner in learners), given.costs)
             point = Point(
-                costs=sieve.costs,
-                cost=sieve.cost,
+                costs=costs,
+                cost=prices.cost(costs, len(data.y)),
                 test_error=float(wrong.mean()),
                 worst_class_error=float(class_error.max()),
                 class_error=class_error.cpu().numpy(),
@@ -140,30 +178,34 @@ def train(
         torch.manual_seed(seed)  # dropout and the like
         mark()
         look_now()
-        model.train()
-        batches = sieve.batches(recipe.batch, drop_last=True)
+        _train_mode(learners)
+        batches = [learner.sieve.batches(recipe.batch, drop_last=True) for learner in learners]
         last = torch.zeros(())
         while not sieve.done:
-            for drawn in batches:
-                index = torch.tensor(drawn)
+            if given.reference is not None:
+                with amp:
+                    for learner in learners:
+                        learner.sieve.refer(learner.model, given.reference.x, given.reference.y)
+            for drawn in zip(*batches, strict=False):  # one seed, one order for all
+                index = torch.tensor(drawn[0])
                 x, y = data.x[index], data.y[index]
                 if augment is not None:
                     x = augment(x, generator(seed, "augment", sieve.costs.candidates))
                 with amp:
-                    chosen = sieve.select(model, index, x, y)
-                if chosen is None:
+                    chosen = [
+                        learner.sieve.select(judge.model, index, x, y)
+                        for learner, judge in zip(learners, judges, strict=True)
+                    ]
+                losses = [
+                    learner.step(batch, recipe.lr_at(learner.sieve.fraction), amp)
+                    for learner, batch in zip(learners, chosen, strict=True)
+                    if batch is not None
+                ]
+                if not losses:
                     continue
-                lr = recipe.lr_at(sieve.fraction)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
-                with amp:
-                    loss = sieve.loss(chosen.index, model(chosen.x), chosen.y)
-                loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
                 if progress is not None:
                     progress(sieve.fraction)
-                last = loss.detach()
+                last = losses[0]
                 if sieve.done:
                     break
                 if sieve.fraction >= len(curve) / points:
@@ -172,7 +214,7 @@ def train(
                     look_now()
                 elif sieve.fraction >= (len(curve) - 1 + len(looks) / LOOKS) / points:
                     look_now()
-                model.train()
+                _train_mode(learners)
         _raise_unless_finite(last, sieve.costs.steps)
         mark()
     seconds = {**clock.seconds, "train_seconds": clock.seconds["total_seconds"] - clock.seconds["evaluate_seconds"]}
@@ -196,6 +238,29 @@ def look(
             for signal in signals:
                 seen[signal.__name__].append(signal(observation))
     return torch.cat(predicted), {name: torch.cat(parts) for name, parts in seen.items()}
+
+
+class _Learner(NamedTuple):
+    """A network with what it learns by."""
+
+    model: nn.Module
+    sieve: Sieve
+    optimizer: torch.optim.Optimizer
+
+    def step(self, batch: Chosen, lr: float, amp: AbstractContextManager[object]) -> Tensor:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        with amp:
+            loss = self.sieve.loss(batch.index, self.model(batch.x), batch.y)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.detach()
+
+
+def _train_mode(learners: Iterable[_Learner]) -> None:
+    for learner in learners:
+        learner.model.train()
 
 
 def _raise_unless_finite(loss: Tensor, step: int) -> None:

@@ -34,13 +34,16 @@ class Recorder:
     Args:
         required: names of the scores that must be recorded: where an observation lacks what one needs, that is an
             error; the other scores are then recorded no further. None requires all.
+        looks: whether looks are observed too, and not training alone.
     """
 
-    def __init__(self, n: int, scores: Sequence[Score], required: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, n: int, scores: Sequence[Score], required: Sequence[str] | None = None, looks: bool = False
+    ) -> None:
         names = [score.name for score in scores]
         if len(set(names)) < len(names):
             raise TamisError(f"two of the scores to record have one name: {', '.join(sorted(names))}.")
-        if unseen := [score.name for score in scores if score.phase == "select"]:
+        if unseen := [score.name for score in scores if score.phase == "select" and not looks]:
             raise TamisError(f"{', '.join(unseen)} is of the phase 'select', whose passes are judged and not recorded.")
         self.n, self.scores = n, list(scores)
         self.required = set(names if required is None else required)
@@ -57,7 +60,7 @@ class Recorder:
         if not self._checked:
             self._drop_what_lacks(observation)
         values: dict[Signal, Tensor] = {}
-        for signal in dict.fromkeys(score.signal for score in self.scores if score.phase == observation.phase):
+        for signal in dict.fromkeys(score.signal for score in self.scores if score.phase in (observation.phase, "any")):
             base, function = DERIVED.get(signal, (None, None))
             values[signal] = function(values[base]) if function and base in values else signal(observation)
         index = observation.index.to(self._device, non_blocking=True)

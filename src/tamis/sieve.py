@@ -16,31 +16,32 @@ The loop it serves, in pseudo-code, with what the Sieve does at each place::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tamis.drawing import Drawing, Plan
 from tamis.judging import Chosen, Judge
+from tamis.looking import Looking, LossFn
 from tamis.nested import Batch
 from tamis.observe import scores as published
 from tamis.observe.scores import Score
+from tamis.planning import form_plan
 from tamis.recorder import Recorder
 from tamis.selection.cost import ASSUMED, PriceList
-from tamis.selection.policies import Policy
 from tamis.selection.policies import policy as read_policy
+from tamis.selection.policy import Policy
 from tamis.selection.schedules import Progress
-from tamis.types import Costs, Observation, Phase, TamisError, generator
+from tamis.types import Costs, TamisError
 
 if TYPE_CHECKING:
     import polars as pl
 
 Unit = Literal["cost", "passes"]
-LossFn = Callable[[Any, Any], Tensor]
 
 
 class Sieve:
@@ -57,9 +58,12 @@ class Sieve:
         record: difficulty scores to record; None records the last and mean loss and, where there are logits, the
             AUM and the correctness.
         loss_fn: ``(outputs, y) -> [b]`` losses, one per example; cross-entropy unless given.
+        given: what the policy needs of every example, ``[n]`` by name, such as ``irreducible_loss``.
+        exclude: ``[n]`` bool, examples that are never drawn, such as those held out.
 
     Raises:
-        TamisError: a budget that is not positive, an empty training set, a batch that was not drawn next.
+        TamisError: a budget that is not positive, an empty training set, a policy without what it needs, a batch that
+            was not drawn next.
 
     Example:
         >>> import tamis
@@ -82,6 +86,8 @@ class Sieve:
         prices: PriceList = ASSUMED,
         record: Sequence[Score] | None = None,
         loss_fn: LossFn | None = None,
+        given: Mapping[str, Tensor] | None = None,
+        exclude: Tensor | None = None,
     ) -> None:
         policy = read_policy(policy) if isinstance(policy, str) else policy
         if seed < 0:
@@ -92,6 +98,8 @@ class Sieve:
             raise TamisError(f"budget is {budget!r}, but it must be a finite number above 0, in {unit}.")
         if unit not in ("cost", "passes"):
             raise TamisError(f"unit is {unit!r}, but a budget is counted in 'cost' or in 'passes'.")
+        if policy.needs.irreducible is not None and "irreducible_loss" not in (given or {}):
+            raise TamisError(f"{policy.label} needs given={{'irreducible_loss': [n]}}; see tamis.provide.")
         self.n, self.policy, self.budget, self.unit, self.seed, self.prices = n, policy, budget, unit, seed, prices
         self.costs = Costs()
         self.selected_steps = 0.0
@@ -99,11 +107,15 @@ class Sieve:
         if isinstance(policy.priority, Score) and policy.priority.name not in [score.name for score in wanted]:
             wanted.append(policy.priority)
         own = [policy.priority.name] if isinstance(policy.priority, Score) else []
-        self.recorder = Recorder(n, wanted, required=[s.name for s in wanted] if record is not None else own)
-        self._loss_fn = loss_fn or _cross_entropy
+        required = [s.name for s in wanted] if record is not None else own
+        self.recorder = Recorder(n, wanted, required=required, looks=policy.needs.refresh > 0)
         # What another loss function is given need not be a classifier's logits and labels, unless scores ask for them.
-        self._classifier = loss_fn is None or any(s.needs for s in wanted if s.name in self.recorder.required)
-        self._drawing, self._judge = Drawing(), Judge(policy, seed)
+        classifier = loss_fn is None or any(s.needs for s in wanted if s.name in self.recorder.required)
+        self._looking = Looking(n, loss_fn, classifier, given or {})
+        self._drawing, self._judge = Drawing(), Judge(policy, seed, n)
+        self._candidates = torch.arange(n) if exclude is None else (~exclude.cpu()).nonzero().squeeze(1)
+        if len(self._candidates) == 0:
+            raise TamisError("every example is excluded, so there is nothing to train on.")
 
     # What has been spent -----------------------------------------------------------------------------------------
 
@@ -132,14 +144,19 @@ class Sieve:
     @property
     def selecting(self) -> bool:
         """True when the policy's schedule lets it select now."""
-        return self._judge.active(Progress(self.fraction, self.passes, self.costs.steps))
+        return self._judge.active(self._progress)
 
-    def _spent(self, ahead: int = 0, examples: int = 0) -> float:
-        """The budget spent once ``ahead`` more batches with ``examples`` in all will have been consumed."""
+    @property
+    def _progress(self) -> Progress:
+        return Progress(self.fraction, self.passes, self.costs.steps)
+
+    def _spent(self, ahead: int = 0, examples: int = 0, looks: int = 0) -> float:
+        """The budget spent once ``ahead`` more batches, of ``examples`` and ``looks`` in all, have been consumed."""
         if self.unit == "passes":
             return self.passes + ahead / self._drawing.length
         trained = examples if self.policy.level == "epoch" else 0
-        return self.prices.cost(self.costs + Costs(candidates=examples, backwards=trained), self.n)
+        coming = Costs(candidates=examples + looks, backwards=trained, forwards=looks)
+        return self.prices.cost(self.costs + coming, self.n)
 
     # Drawing -----------------------------------------------------------------------------------------------------
 
@@ -153,27 +170,9 @@ class Sieve:
         return Batches(self, batch, drop_last)
 
     def _form_plan(self, epoch: int) -> Plan:
-        """The epoch's examples in order, and the multiplier of each, or None where all weigh 1."""
-        order = torch.randperm(self.n, generator=generator(self.seed, "order", epoch))
-        policy, judge = self.policy, self._judge
-        if policy.level == "batch" or policy.keep == 1 or not self.selecting:
-            return Plan(order)
-        priority = torch.ones(self.n)
-        if isinstance(policy.priority, Score):
-            priority = self.recorder.compute(policy.priority).cpu()
-            unseen = priority.isnan()
-            highest = torch.tensor(1.0) if bool(unseen.all()) else priority[~unseen].max()
-            priority = torch.where(unseen, highest, priority)  # never seen: as important as the most important
-        draw = generator(self.seed, "select", 0 if policy.fixed else epoch)
-        size = max(1, round(policy.keep * self.n))
-        selection, judge.rule_state = policy.rule.select(judge.rule_state, priority, size, draw)
-        self.costs += Costs(selections=1)
-        place = torch.empty_like(order)
-        place[order] = torch.arange(self.n)
-        inside = place[selection.keep].argsort(stable=True)  # a subset keeps the order of the whole
-        multiplier = selection.multiplier[inside]
-        plain = bool(((multiplier - 1).abs() < 1e-6).all())
-        return Plan(selection.keep[inside], None if plain else multiplier, selected=True)
+        plan = form_plan(self._judge, self.recorder, self._candidates, epoch, self._progress)
+        self.costs += Costs(selections=int(plan.selected))
+        return plan
 
     # Judging -----------------------------------------------------------------------------------------------------
 
@@ -181,39 +180,37 @@ class Sieve:
         """Show a batch to the policy; get a batch to train on, or None until one is full.
 
         A batch-level policy forwards its candidates in eval mode without a graph (buffers, modes and generators stay as
-        they are) and pools what it keeps until the trained size is there. For the others this is an identity.
+        they are) and pools what it keeps until the trained size is there. For the others this is an identity, but for
+        batches that are drawn for a look alone: those are forwarded, and the answer is None.
         """
-        if self.policy.level == "epoch":
+        if self.policy.level == "epoch" and not self._drawing.look_next:
             return Chosen(index, x, y)
         if self._judge.pending is not None:
             raise TamisError("select was called twice without a loss between; train on the batch it gave first.")
         if self.done:  # what a loader has drawn ahead is neither looked at nor charged
             return None
         index = torch.as_tensor(index)
-        batch, selecting = self._drawing.batch or len(index), self.selecting
+        batch, selecting, progress = self._drawing.batch or len(index), self.selecting, self._progress
         self._drawing.claim(index)
         self.costs += Costs(candidates=len(index))
+        scale, tap = self.policy.look.scale, self.policy.needs.features
+        look = partial(self._looking.look, model, step=self.costs.steps, scale=scale, tap=tap)
+        if self.policy.level == "epoch":
+            self.recorder.observe(look(index, x, y))
+            self.costs += Costs(forwards=len(index))
+            return None
         self._judge.arrive(Chosen(index, x, y), selecting)
         if selecting:
-            self.costs += self._judge.sift(lambda chosen: self._look(model, *chosen), batch, self.costs.selections)
+            self.costs += self._judge.sift(look, batch, self.costs.selections, progress)
         return self._judge.full_batch(batch)
 
-    def _look(self, model: nn.Module, index: Tensor, x: Batch, y: Batch) -> Observation:
-        """One forward in eval mode that leaves no trace."""
-        modes = [(module, module.training) for module in model.modules()]
-        cuda = sorted({p.device.index for p in model.parameters() if p.is_cuda})
-        caching = torch.is_autocast_cache_enabled()
-        model.eval()
-        torch.set_autocast_cache_enabled(False)  # older torch would keep weights cast without a gradient for the step
-        try:
-            with torch.no_grad(), torch.random.fork_rng(cuda):
-                outputs = model(x)
-                losses = self._losses(outputs, y)
-        finally:
-            torch.set_autocast_cache_enabled(caching)
-            for module, training in modes:
-                module.training = training
-        return self._observation(index, losses, outputs, y, "select")
+    def refer(self, model: nn.Module, x: Batch, y: Tensor) -> None:
+        """Show the policy its clean reference set ``x``, ``y`` ``[r]``, before a pass; charged as ``r`` forwards.
+
+        In the middle of a pass it does nothing, so that a resumed loop may call it where the unbroken one did.
+        """
+        if self._drawing.consumed in (0, self._drawing.length):
+            self.costs += Costs(forwards=self._looking.refer(model, x, y))
 
     # Training ----------------------------------------------------------------------------------------------------
 
@@ -230,8 +227,10 @@ class Sieve:
             TamisError: a batch that is not the one drawn next, a loss that is not one number per example.
         """
         index = torch.as_tensor(index)
-        losses = self._losses(outputs, y)
+        losses = self._looking.losses(outputs, y)
         if self.policy.level == "epoch":
+            if self._drawing.look_next:
+                raise TamisError(f"{self.policy.label} drew this batch for a look: call select, which answers None.")
             multiplier = self._drawing.claim(index)
             selected = float(self._drawing.plan is not None and self._drawing.plan.selected)
             self.costs += Costs(candidates=len(index))
@@ -243,33 +242,18 @@ class Sieve:
             expected, multiplier, selected = self._judge.pending
             self._drawing.check(index, expected)
             self._judge.pending = None
-        observation = self._observation(index, losses.detach(), outputs, y, "train")
+        step = self.costs.steps
+        observation = self._looking.observation(index, losses.detach(), outputs, y, step=step, phase="train")
         if not selected:
             self._judge.notice(observation)
         self.recorder.observe(observation)
         self.costs += Costs(backwards=len(index), steps=1)
         self.selected_steps += selected
+        if self.policy.reshape is not None:
+            losses = self.policy.reshape(losses)
         if multiplier is None:
             return losses.mean()
         return (losses * multiplier.to(losses.device, losses.dtype, non_blocking=True)).mean()
-
-    def _losses(self, outputs: Any, y: Batch) -> Tensor:
-        losses = self._loss_fn(outputs, y)
-        if losses.ndim != 1:
-            raise TamisError(
-                f"the loss has shape {tuple(losses.shape)}, but it must be one number per example, [b]; "
-                "use reduction='none'."
-            )
-        return losses
-
-    def _observation(self, index: Tensor, losses: Tensor, outputs: Any, y: Any, phase: Phase) -> Observation:
-        """Logits and targets are observed where they are a classifier's: ``[b, K]`` and ``[b]`` whole numbers."""
-        step = self.costs.steps
-        scored = isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] >= 2
-        labels = isinstance(y, Tensor) and y.ndim == 1 and y.dtype == torch.int64
-        if not (self._classifier and scored and labels):
-            return Observation(index, losses, step=step, phase=phase)
-        return Observation(index, losses, outputs.detach(), y, step=step, phase=phase)
 
     # What was seen -----------------------------------------------------------------------------------------------
 
@@ -284,13 +268,13 @@ class Sieve:
 
         Batches a loader has drawn ahead are not part of it: they are drawn again.
         """
-        by_seed_alone = self.policy.level == "batch" or self.policy.keep == 1
         return {
             "identity": self._identity(),
             "costs": tuple(vars(self.costs).values()),
             "selected_steps": self.selected_steps,
-            "drawing": self._drawing.state_dict(keep_plan=not by_seed_alone),
+            "drawing": self._drawing.state_dict(keep_plan=not self.policy.seed_alone),
             "judge": self._judge.state_dict(),
+            "given": {name: value.clone() for name, value in self._looking.given.items()},
             "recorder": self.recorder.state_dict(),
         }
 
@@ -307,6 +291,7 @@ class Sieve:
         self._drawing.load_state_dict(state["drawing"])
         self._judge.load_state_dict(state["judge"])
         self.recorder.load_state_dict(state["recorder"])
+        self._looking.given = dict(state["given"])
         self.costs = Costs(*state["costs"])
         self.selected_steps = state["selected_steps"]
 
@@ -326,7 +311,8 @@ class Batches:
     def __len__(self) -> int:
         """Batches in an epoch while the policy selects; the budget may end an epoch earlier."""
         sieve = self._sieve
-        planned = sieve.n if sieve.policy.level == "batch" else max(1, round(sieve.policy.keep * sieve.n))
+        n = len(sieve._candidates)
+        planned = n if sieve.policy.level == "batch" else max(1, round(sieve.policy.keep * n))
         return planned // self._batch if self._drop_last else -(-planned // self._batch)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -336,7 +322,3 @@ class Batches:
             return sieve._spent(*sieve._drawing.ahead) >= sieve.budget
 
         return sieve._drawing.begin(self._batch, self._drop_last, sieve._form_plan, full)
-
-
-def _cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    return F.cross_entropy(outputs, y, reduction="none")

@@ -7,6 +7,7 @@ out with their :class:`Truth`; a forward pass becomes an :class:`Observation`; a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Literal, NamedTuple
@@ -44,6 +45,7 @@ class Observation(NamedTuple):
         target: ``[B]`` int64, the label that was given (a probe's substituted label), or None.
         features: ``[B, D]`` penultimate features, or None.
         step: optimiser steps taken before this pass.
+        given: what the policy was given beside the data, by name, for these examples ``[B]`` or for all; or None.
         phase: the mode of the pass. ``train``: train mode, before its own update; ``select``: eval mode, no graph;
             ``probe``: train mode, on an example relabelled on purpose. One score never mixes phases.
     """
@@ -55,6 +57,7 @@ class Observation(NamedTuple):
     features: Tensor | None = None
     step: int = 0
     phase: Phase = "train"
+    given: Mapping[str, Tensor] | None = None
 
 
 class Selection(NamedTuple):

@@ -1,83 +1,38 @@
-"""Policies: a published method is a priority, a rule and a schedule, in one expression."""
+"""The table of published methods, how a label is read, and the controls that every method is held against."""
 
 from __future__ import annotations
 
 import ast
 import difflib
-import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import Literal
 
-from tamis.observe import signals
-from tamis.observe.scores import Score
-from tamis.observe.signals import Signal
-from tamis.selection.rules import (
-    Everything,
-    PowerDraw,
-    ProportionalDraw,
-    Rule,
-    StreamingPower,
-    TopK,
-    UniformDraw,
+from tamis.selection.by_loss import (
+    batch_loss_score,
+    biased_importance,
+    focal,
+    importance_sampling,
+    infobatch,
+    loss_proportional,
+    online_batch_selection,
+    ordered_sgd,
+    selective_backprop,
+    selective_backprop_composer,
+    selective_backprop_inbatch,
+    top_k,
 )
-from tamis.selection.schedules import AfterPasses, Always, Schedule, VarianceGate
+from tamis.selection.policy import Policy, said
+from tamis.selection.robust import (
+    co_teaching,
+    divbs,
+    mixture_filter,
+    reducr,
+    rho_loss,
+    self_paced,
+    small_loss_selection,
+)
+from tamis.selection.rules import Everything, UniformDraw
 from tamis.types import TamisError
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What to train on, said in three words: priority, rule, schedule.
-
-    Attributes:
-        label: the method with its settings, as tables print it; :func:`policy` reads it back.
-        rule: priorities to a selection.
-        reference: who published it.
-        priority: a Signal for a batch-level policy (fresh, from a forward of the candidates in eval mode without a
-            graph); a Score for an epoch-level one (what has been recorded; an example never observed ranks with the
-            highest); None where the rule does not ask.
-        schedule: when it selects at all.
-        level: ``batch``: candidates are a few batches; ``epoch``: candidates are the whole training set, once an epoch.
-        fixed: an epoch-level draw made once for the whole run instead of anew each epoch.
-    """
-
-    label: str
-    rule: Rule
-    reference: str
-    priority: Signal | Score | None = None
-    schedule: Schedule = Always()
-    level: Literal["batch", "epoch"] = "epoch"
-    fixed: bool = False
-
-    def __post_init__(self) -> None:
-        wants_signal = self.level == "batch" or isinstance(self.schedule, VarianceGate)
-        if wants_signal and (self.priority is None or isinstance(self.priority, Score)):
-            raise TamisError(
-                f"{self.label} selects inside a batch, so its priority must be a signal, such as the loss."
-            )
-        if self.level == "epoch" and self.rule.streaming:
-            raise TamisError(f"{self.label} selects once an epoch, but its rule judges a stream; choose another rule.")
-
-    @property
-    def keep(self) -> float:
-        """Expected share of the candidates that is trained on while the policy selects, in (0, 1]."""
-        return self.rule.keep
-
-    def candidates(self, batch: int) -> int:
-        """How many candidates one selection for a trained batch of ``batch`` looks at: ceil(batch / keep)."""
-        return batch if self.rule.streaming else math.ceil(batch / self.keep - 1e-9)
-
-
-def _ratio(keep: float) -> str:
-    """A keep ratio as a label that reads back to the same number: 0.5, 1/3."""
-    if not 0 < keep <= 1:
-        return repr(keep)  # the rule will refuse it
-    decimal, fraction = f"{keep:g}", Fraction(keep).limit_denominator(100)
-    if float(decimal) == keep:
-        return decimal
-    return str(fraction) if float(fraction) == keep else repr(keep)
 
 
 def _literal(node: ast.expr) -> object:
@@ -108,96 +63,50 @@ def random_subset(keep: float = 0.5) -> Policy:
         >>> random_subset(keep=0.3).label
         'random_subset(keep=0.3)'
     """
-    return Policy(
-        f"random_subset(keep={_ratio(keep)})", UniformDraw(keep), "the random baseline of Paul et al. 2021", fixed=True
-    )
+    reference = "the random baseline of Paul et al. 2021"
+    return Policy(said("random_subset", keep=keep), UniformDraw(keep), reference, fixed=True)
 
 
-def selective_backprop(beta: float = 1.0, history: int = 1024) -> Policy:
-    """Selective-Backprop: keep each example with probability percentile(loss)^beta among the last ``history`` losses.
+def rs2(keep: float = 0.5) -> Policy:
+    """Repeated random subsets: a new random share ``keep`` of the training set for each epoch.
 
-    Expected share kept 1 / (beta + 1): beta 1, 2, 3 = 50, 33, 25 %. The first pass is unfiltered, as published.
+    Cost: ``keep`` per epoch. Knobs: keep; at one budget it sees every example about as often as plain training does.
+    Fails when: never badly, which makes it the control that a method must beat at its own cost.
 
-    Cost: forward / keep + step per trained example. Knobs: beta 1; more only on data known to be clean.
-    Fails when: mislabeled or corrupted examples keep a high loss: up to 1 - (1 - eps)^(beta + 1) of what it trains on.
+    Differs from the paper in that an epoch's subset is drawn anew, not cut from one order until it is used up.
 
-    Reference: Jiang et al. 2019, arXiv:1910.00762.
-
-    Example:
-        >>> round(selective_backprop(beta=2).keep, 2)
-        0.33
-    """
-    label = f"selective_backprop(beta={beta:g}" + (f", history={history}" if history != 1024 else "") + ")"
-    rule = StreamingPower(beta, history)
-    reference = "Jiang et al. 2019, arXiv:1910.00762"
-    return Policy(label, rule, reference, signals.loss, AfterPasses(1), level="batch")
-
-
-def selective_backprop_inbatch(keep: float = 0.5) -> Policy:
-    """Selective-Backprop by composer's rule: draw inside the batch, without replacement, by percentile^(1/keep - 1).
-
-    Differs from the streaming original: no history, and every batch keeps exactly the same number. Composer's
-    production schedule (a window of the run, a plain step in between) is not part of this rule.
-
-    Cost: forward / keep + step per trained example. Fails when: as :func:`selective_backprop`.
-
-    Reference: MosaicML composer, SelectiveBackprop.
+    Reference: Okanovic et al. 2023, arXiv:2305.18424.
 
     Example:
-        >>> selective_backprop_inbatch(keep=0.5).candidates(128)
-        256
+        >>> rs2(keep=0.3).fixed
+        False
     """
-    label = f"selective_backprop_inbatch(keep={_ratio(keep)})"
-    return Policy(label, PowerDraw(keep), "MosaicML composer, SelectiveBackprop", signals.loss, level="batch")
-
-
-def importance_sampling(presample: float = 3, unbiased: bool = False) -> Policy:
-    """Variance-reduction importance sampling with its gate: draw a batch from ``presample`` times as many candidates.
-
-    By default as Hu et al. ran it: the loss as score, no importance weights, no warm-up, "max 33 %" (presample 3) or
-    "max 50 %" (presample 2). ``unbiased=True`` gives weights 1/(B g_i) and the gradient's upper bound
-    ||softmax(z) - onehot(y)||_2 as score, as published. The gate opens while tau > (presample + 3) / 3.
-
-    Cost: (presample forwards + 1 step) per trained example while the gate is open, 1 step while it is not.
-    Fails when: without weights, it trains on what has a high loss, noise first; with them, noise inflates the
-    variance, and the gate seldom opens.
-
-    Reference: Katharopoulos & Fleuret 2018, arXiv:1803.00942; as used in Hu et al. 2021, arXiv:2107.07741.
-
-    Example:
-        >>> importance_sampling(presample=2).label
-        'importance_sampling(presample=2)'
-    """
-    label = f"importance_sampling(presample={presample:g}" + (", unbiased=True)" if unbiased else ")")
-    rule = ProportionalDraw(1 / presample, weighted=unbiased)
-    signal = signals.el2n if unbiased else signals.loss
-    gate = VarianceGate(presample)
-    return Policy(label, rule, "Katharopoulos & Fleuret 2018, arXiv:1803.00942", signal, gate, level="batch")
-
-
-def top_k(keep: float = 1 / 3) -> Policy:
-    """Online hard example mining: of 1/keep batches of candidates train on the one batch with the highest losses.
-
-    Cost: forward / keep + step per trained example.
-    Fails when: the noise rate nears ``keep``: then whole batches are noise, min(1, eps / keep).
-
-    Reference: Shrivastava et al. 2016, arXiv:1604.03540; Ordered SGD with a fixed q, Kawaguchi & Lu 2020.
-
-    Example:
-        >>> top_k(keep=0.25).candidates(128)
-        512
-    """
-    reference = "Shrivastava et al. 2016, arXiv:1604.03540"
-    return Policy(f"top_k(keep={_ratio(keep)})", TopK(keep), reference, signals.loss, level="batch")
+    return Policy(said("rs2", keep=keep), UniformDraw(keep), "Okanovic et al. 2023, arXiv:2305.18424")
 
 
 POLICIES: dict[str, Callable[..., Policy]] = {
     "uniform": uniform,
     "random_subset": random_subset,
+    "rs2": rs2,
     "selective_backprop": selective_backprop,
     "selective_backprop_inbatch": selective_backprop_inbatch,
+    "selective_backprop_composer": selective_backprop_composer,
     "importance_sampling": importance_sampling,
+    "biased_importance": biased_importance,
+    "loss_proportional": loss_proportional,
+    "focal": focal,
+    "online_batch_selection": online_batch_selection,
     "top_k": top_k,
+    "ordered_sgd": ordered_sgd,
+    "infobatch": infobatch,
+    "batch_loss_score": batch_loss_score,
+    "rho_loss": rho_loss,
+    "reducr": reducr,
+    "small_loss_selection": small_loss_selection,
+    "self_paced": self_paced,
+    "co_teaching": co_teaching,
+    "mixture_filter": mixture_filter,
+    "divbs": divbs,
 }
 
 

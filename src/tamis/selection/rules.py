@@ -1,63 +1,36 @@
-"""Rules: from priorities to a selection. Every rule owns its probability mathematics and nothing else.
-
-A rule draws its randomness on the CPU from the generator it is given and does the rest where the priorities live,
-so that one seed gives one selection on any device and, for rules of fixed size, no host synchronisation.
-"""
+"""Rules: the ways of turning priorities into a selection, and the table of them all."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from tamis.selection.filters import MixtureFilter, PruneBelowMean
+from tamis.selection.orthogonal import OrthogonalDraw
+from tamis.selection.rule import Rule, State, check_keep, mean_over_kept, rand
 from tamis.types import Selection, TamisError
 
-State = dict[str, Tensor]
-
-
-@runtime_checkable
-class Rule(Protocol):
-    """Priorities ``[M]`` and a size to a :class:`~tamis.types.Selection`; a higher priority is chosen more often.
-
-    ``keep``: expected share of the candidates that is kept, in (0, 1]. ``unbiased``: the weighted gradient over the
-    kept has the expectation of the mean gradient over all candidates. ``fixed_size``: exactly ``size`` are kept.
-    ``streaming``: judges every batch as it comes, instead of waiting for ``ceil(b / keep)`` candidates.
-    """
-
-    @property
-    def keep(self) -> float: ...
-    @property
-    def unbiased(self) -> bool: ...
-    @property
-    def fixed_size(self) -> bool: ...
-    @property
-    def streaming(self) -> bool: ...
-
-    def init(self) -> State: ...
-
-    def select(
-        self, state: State, priority: Tensor, size: int, generator: torch.Generator
-    ) -> tuple[Selection, State]: ...
-
-
-def check_keep(keep: float) -> None:
-    """Refuse a keep ratio outside (0, 1]: it names the share that is *kept*."""
-    if not (isinstance(keep, (int, float)) and 0 < keep <= 1):
-        raise TamisError(f"keep is {keep!r}, but it is the share of candidates that is kept and must lie in (0, 1].")
-
-
-def _mean_over_kept(keep: Tensor, candidates: int) -> Selection:
-    """A biased selection: every kept example weighs M/k, so the batch loss is the mean over the kept."""
-    k = keep.shape[0]
-    return Selection(keep, torch.full((k,), candidates / max(k, 1), device=keep.device), candidates)
-
-
-def _rand(shape: int, like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=generator, dtype=torch.float64).to(like.device, non_blocking=True)
+__all__ = [
+    "RULES",
+    "Everything",
+    "MixtureFilter",
+    "OrthogonalDraw",
+    "PowerDraw",
+    "ProportionalDraw",
+    "PruneBelowMean",
+    "RankDraw",
+    "Rule",
+    "State",
+    "StreamingPower",
+    "TopK",
+    "UniformDraw",
+    "check_keep",
+]
 
 
 @dataclass(frozen=True)
@@ -113,7 +86,7 @@ class TopK:
 
     def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
         order = priority.argsort(descending=True, stable=True)
-        return _mean_over_kept(order[:size], priority.shape[0]), state
+        return mean_over_kept(order[:size], priority.shape[0]), state
 
 
 @dataclass(frozen=True)
@@ -143,8 +116,8 @@ class PowerDraw:
         rank = torch.empty(m, dtype=torch.float64, device=priority.device)
         rank[priority.argsort(stable=True)] = torch.arange(m, dtype=torch.float64, device=priority.device)
         log_weight = (1 / self.keep - 1) * ((rank + 0.5) / m).log()
-        race = log_weight - (-_rand(m, priority, generator).log()).log()
-        return _mean_over_kept(race.argsort(descending=True, stable=True)[:size], m), state
+        race = log_weight - (-rand(m, priority, generator).log()).log()
+        return mean_over_kept(race.argsort(descending=True, stable=True)[:size], m), state
 
 
 @dataclass(frozen=True)
@@ -182,13 +155,13 @@ class StreamingPower:
     def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
         m = priority.shape[0]
         if m == 0:
-            return _mean_over_kept(torch.empty(0, dtype=torch.int64, device=priority.device), 0), state
+            return mean_over_kept(torch.empty(0, dtype=torch.int64, device=priority.device), 0), state
         seen = torch.cat([state["history"].to(priority.device), priority.float()])
         window = seen[1:].unfold(0, self.history, 1)  # [M, history], each ending with its own candidate
         # NaN, the not-yet-filled part, is smaller than nothing and is not counted in the length.
         percentile = (window < priority.float()[:, None]).sum(1) / (~window.isnan()).sum(1).clamp(min=1)
-        drawn = _rand(m, priority, generator) < percentile.double() ** self.beta
-        return _mean_over_kept(drawn.nonzero().squeeze(1), m), {"history": seen[-self.history :].clone()}
+        drawn = rand(m, priority, generator) < percentile.double() ** self.beta
+        return mean_over_kept(drawn.nonzero().squeeze(1), m), {"history": seen[-self.history :].clone()}
 
 
 @dataclass(frozen=True)
@@ -196,23 +169,27 @@ class ProportionalDraw:
     """Draw ``size`` candidates with replacement with probability g_i = priority_i / sum(priority).
 
     With ``weighted`` the kept weigh 1 / (size * g_i) = 1 / E[times drawn], and the batch gradient is unbiased;
-    without, they weigh alike, and the rule trains on what has a high priority. Negative priorities count as 0;
+    without, they weigh alike, and the rule trains on what has a high priority. A ``power`` k below 1 lies between:
+    a kept loss is multiplied by (1 / (M g_i))^k, which leans towards high priorities. Negative priorities count as 0;
     if all are 0 the draw is uniform.
 
-    Reference: Katharopoulos & Fleuret 2018, arXiv:1803.00942.
+    Reference: Katharopoulos & Fleuret 2018, arXiv:1803.00942; with a power, 2017, arXiv:1706.00043.
     """
 
     keep: float = 1 / 3
     weighted: bool = True
+    power: float = 1.0
     fixed_size: ClassVar[bool] = True
     streaming: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_keep(self.keep)
+        if not -math.inf < self.power <= 1:
+            raise TamisError(f"power is {self.power!r}, but weights are raised to a finite power of at most 1.")
 
     @property
     def unbiased(self) -> bool:
-        return self.weighted
+        return self.weighted and self.power == 1
 
     def init(self) -> State:
         return {}
@@ -224,11 +201,51 @@ class ProportionalDraw:
         g = torch.where(total > 0, g / total.clamp(min=torch.finfo(torch.float64).tiny), torch.full_like(g, 1 / m))
         cumulative = g.cumsum(0)
         # side="right" and a draw below the last sum: an example of probability 0 is never drawn.
-        drawn = torch.searchsorted(cumulative, _rand(size, priority, generator) * cumulative[-1], right=True)
+        drawn = torch.searchsorted(cumulative, rand(size, priority, generator) * cumulative[-1], right=True)
         drawn = drawn.clamp(max=m - 1)
         if not self.weighted:
-            return _mean_over_kept(drawn, m), state
-        return Selection(drawn, (1 / (size * g[drawn])).float(), m), state
+            return mean_over_kept(drawn, m), state
+        weight = 1 / (size * g[drawn])
+        if self.power != 1:
+            weight = (weight * size / m) ** self.power * m / size
+        return Selection(drawn, weight.float(), m), state
+
+
+@dataclass(frozen=True)
+class RankDraw:
+    """Draw ``size`` candidates with replacement, with a probability that falls exponentially over the ranks.
+
+    p_i proportional to exp(-log(s_e) i / M), i = 1..M from the highest priority down, so that the first is drawn s_e
+    times as often as the last: the selection pressure. The kept weigh alike.
+
+    Share of noise among the kept, all noisy above all clean: (1 - s_e^-eps) / (1 - 1 / s_e).
+
+    Fails when: noise keeps a high loss: at s_e = 100 and a quarter of noise it makes up .69 of what is trained on.
+
+    Reference: Loshchilov & Hutter 2015, arXiv:1511.06343.
+    """
+
+    pressure: float = 100.0
+    keep: float = 1.0
+    unbiased: ClassVar[bool] = False
+    fixed_size: ClassVar[bool] = True
+    streaming: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_keep(self.keep)
+        if not 1 <= self.pressure < math.inf:
+            raise TamisError(f"pressure is {self.pressure!r}, but the selection pressure is a number of at least 1.")
+
+    def init(self) -> State:
+        return {}
+
+    def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
+        m = priority.shape[0]
+        place = torch.arange(1, m + 1, dtype=torch.float64, device=priority.device)
+        cumulative = (-math.log(self.pressure) / m * place).exp().cumsum(0)
+        drawn = torch.searchsorted(cumulative, rand(size, priority, generator) * cumulative[-1], right=True)
+        order = priority.argsort(descending=True, stable=True)
+        return mean_over_kept(order[drawn.clamp(max=m - 1)], m), state
 
 
 @dataclass(frozen=True)
@@ -254,7 +271,7 @@ class UniformDraw:
 
     def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
         m = priority.shape[0]
-        return _mean_over_kept(_rand(m, priority, generator).argsort(stable=True)[:size], m), state
+        return mean_over_kept(rand(m, priority, generator).argsort(stable=True)[:size], m), state
 
 
 RULES: dict[str, Callable[..., Rule]] = {
@@ -263,5 +280,9 @@ RULES: dict[str, Callable[..., Rule]] = {
     "power_draw": PowerDraw,
     "streaming_power": StreamingPower,
     "proportional_draw": ProportionalDraw,
+    "rank_draw": RankDraw,
     "uniform_draw": UniformDraw,
+    "prune_below_mean": PruneBelowMean,
+    "mixture_filter": MixtureFilter,
+    "orthogonal_draw": OrthogonalDraw,
 }

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from tamis import theory
-from tamis.selection.policies import Policy
+from tamis.observe import signals
+from tamis.selection.policy import Policy
+from tamis.selection.schedules import Progress
 from tamis.types import Kind, Point, Record, Truth
 
 Row = dict[str, Any]
@@ -71,9 +73,14 @@ def rule_share(policy: Policy, point: Point, noisy: np.ndarray, batch: int, rate
 
     Args:
         noisy: ``[W]`` bool, of the watched. rate: the base rate, which rules without a priority train on.
+
+    Returns:
+        None where the theory cannot say: a rule it does not cover, a priority that was not looked at.
     """
-    if not callable(policy.priority):
+    if policy.priority is None:
         return rate
+    if not _covered(policy) or not callable(policy.priority):
+        return None
     name = policy.priority.__name__
     shares = [
         theory.noise_share(theory.inclusion(policy.rule, look[name], batch), noisy)
@@ -83,9 +90,21 @@ def rule_share(policy: Policy, point: Point, noisy: np.ndarray, batch: int, rate
     return float(np.nanmean(shares)) if np.isfinite(shares).any() else None
 
 
-def worst_case(policy: Policy, rate: float, batch: int, selecting: float) -> float:
-    """The share if every noisy example ranked above every clean one, on the steps on which the policy selected."""
+def worst_case(policy: Policy, rate: float, batch: int, selecting: float) -> float | None:
+    """The share if every noisy example ranked above every clean one, on the steps on which the policy selected.
+
+    None for a rule that the theory does not cover, and for a policy that does not go by high losses.
+    """
+    if policy.priority is not None and not (_covered(policy) and policy.priority in (signals.loss, signals.el2n)):
+        return None
     return selecting * theory.worst_case_share(policy.rule, rate, batch) + (1 - selecting) * rate
+
+
+def _covered(policy: Policy) -> bool:
+    """Whether the rule that selects is one of the theory's, with its own settings all through the run."""
+    return type(policy.rule).__name__ in theory.INCLUSION and not policy.schedule.settings(
+        policy.schedule.init(), Progress(0.0, 0.0, 0)
+    )
 
 
 def mix(share: float | None, selecting: float, rate: float) -> float | None:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from tamis.theory.ranks import Array, binomial, over_counts, over_ranks, race
+from tamis.theory.epochs import inclusion_prune_below_mean, inclusion_rank_draw
+from tamis.theory.ranks import Array, binomial, finite, over_counts, over_ranks, race
 from tamis.theory.sums import none_other, reciprocal_sum
 from tamis.types import TamisError
 
@@ -114,7 +115,7 @@ def inclusion_alike(losses: ArrayLike, keep: float = 1.0) -> Array:
         >>> inclusion_alike([3.0, 1.0], keep=0.5).tolist()
         [0.5, 0.5]
     """
-    return np.full(len(_finite(losses)), float(keep))
+    return np.full(len(finite(losses)), float(keep))
 
 
 def inclusion_streaming_power(losses: ArrayLike, beta: float = 1.0, history: int = 1024) -> Array:
@@ -137,7 +138,7 @@ def inclusion_streaming_power(losses: ArrayLike, beta: float = 1.0, history: int
 
     Reference: Jiang et al. 2019, arXiv:1910.00762.
     """
-    values = _finite(losses)
+    values = finite(losses)
     if not (beta >= 0 and history >= 1):
         raise TamisError(f"beta is {beta!r} and history {history!r}; want at least 0, and at least one loss.")
     below, n = rankdata(values, "min") - 1, max(1, len(values))
@@ -165,7 +166,7 @@ def inclusion_top_k(
     Reference: Shrivastava et al. 2016, arXiv:1604.03540; Ordered SGD, Kawaguchi & Lu 2020.
     """
     kept = _kept(keep, candidates)
-    return over_ranks((np.arange(candidates) >= candidates - kept).astype(float), _finite(losses), population)
+    return over_ranks((np.arange(candidates) >= candidates - kept).astype(float), finite(losses), population)
 
 
 def inclusion_power_draw(
@@ -186,7 +187,7 @@ def inclusion_power_draw(
     """
     kept = _kept(keep, candidates)
     percentile = (np.arange(candidates) + 0.5) / candidates
-    return over_ranks(race(percentile ** (1 / keep - 1), kept), _finite(losses), population)
+    return over_ranks(race(percentile ** (1 / keep - 1), kept), finite(losses), population)
 
 
 def inclusion_proportional_draw(
@@ -206,7 +207,7 @@ def inclusion_proportional_draw(
 
     Reference: Katharopoulos & Fleuret 2018, arXiv:1803.00942.
     """
-    l, kept = np.maximum(_finite(losses), 0), _kept(keep, candidates)
+    l, kept = np.maximum(finite(losses), 0), _kept(keep, candidates)
     n = population or len(l)
     zero, drawn = l == 0, np.zeros(len(l))
     if zero.any():  # drawn only where all candidates are 0: then all are alike
@@ -244,6 +245,8 @@ INCLUSION: dict[str, Callable[..., Array]] = {
     "PowerDraw": inclusion_power_draw,
     "TopK": inclusion_top_k,
     "ProportionalDraw": inclusion_proportional_draw,
+    "RankDraw": inclusion_rank_draw,
+    "PruneBelowMean": inclusion_prune_below_mean,
 }
 
 
@@ -264,14 +267,6 @@ def resolve(
         keep = read.setdefault("keep", wanted["keep"].default)
         read["candidates"] = math.ceil(batch / keep - 1e-9) if keep > 0 else batch
     return name, read
-
-
-def _finite(losses: ArrayLike) -> Array:
-    values = np.asarray(losses, np.float64)
-    if values.ndim != 1 or not np.isfinite(values).all():
-        bad = int((~np.isfinite(values)).sum())
-        raise TamisError(f"the losses have shape {list(values.shape)} and {bad} are not finite; want numbers [N].")
-    return values
 
 
 def _kept(keep: float, candidates: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from scipy.optimize import brentq
 from scipy.special import gamma, gammainc
 
+from tamis.theory.epochs import worst_prune_below_mean, worst_rank_draw
 from tamis.theory.inclusions import resolve
 from tamis.types import TamisError
 
@@ -125,4 +126,6 @@ WORST_CASE: dict[str, Callable[..., float]] = {
     "PowerDraw": _worst_power_draw,
     "TopK": lambda rate, keep=1 / 3: min(1.0, rate / keep),
     "ProportionalDraw": _worst_proportional,
+    "RankDraw": worst_rank_draw,
+    "PruneBelowMean": worst_prune_below_mean,
 }

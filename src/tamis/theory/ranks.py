@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import gammaln, xlog1py, xlogy
+
+from tamis.types import TamisError
 
 Array = NDArray[Any]
 Law = Callable[[Array, Array], Array]  # log P(X = count): count [n + 1], below [G, 1] -> [G, n + 1]
@@ -76,3 +78,12 @@ def choose(of: Array | int, some: Array | int) -> Array:
     rest = np.subtract(of, some)
     ways = gammaln(np.add(of, 1)) - gammaln(np.add(some, 1)) - gammaln(np.maximum(rest, 0) + 1)
     return np.where(rest < 0, -np.inf, ways)
+
+
+def finite(losses: ArrayLike) -> Array:
+    """``[N]`` float64 losses, if they are finite numbers."""
+    values = np.asarray(losses, np.float64)
+    if values.ndim != 1 or not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise TamisError(f"the losses have shape {list(values.shape)} and {bad} are not finite; want numbers [N].")
+    return values

@@ -1,0 +1,117 @@
+"""Looking at examples: what one forward pass said of them, with what the policy was given beside the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tamis.nested import Batch
+from tamis.types import Observation, Phase, TamisError
+
+LossFn = Callable[[Any, Any], Tensor]
+
+
+class Looking:
+    """Makes observations: knows the loss function, and the values that the policy was ``given``.
+
+    Args:
+        classifier: logits and targets are observed where they are a classifier's; else losses alone.
+        given: by name, ``[n]`` values of the training examples, or values that hold for all.
+    """
+
+    def __init__(self, n: int, loss_fn: LossFn | None, classifier: bool, given: Mapping[str, Tensor]) -> None:
+        self._n, self._loss_fn, self._classifier = n, loss_fn or _cross_entropy, classifier
+        self.given = dict(given)
+
+    def losses(self, outputs: Any, y: Batch) -> Tensor:
+        """One loss per example ``[b]``, with its graph."""
+        losses = self._loss_fn(outputs, y)
+        if losses.ndim != 1:
+            raise TamisError(
+                f"the loss has shape {tuple(losses.shape)}, but it must be one number per example, [b]; "
+                "use reduction='none'."
+            )
+        return losses
+
+    def observation(
+        self, index: Tensor, losses: Tensor, outputs: Any, y: Any, *, step: int, phase: Phase, features: Any = None
+    ) -> Observation:
+        """Logits and targets are observed where they are a classifier's: ``[b, K]`` and ``[b]`` whole numbers."""
+        given = {name: self._of(value, index).to(losses.device) for name, value in self.given.items()} or None
+        scored = isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] >= 2
+        labels = isinstance(y, Tensor) and y.ndim == 1 and y.dtype == torch.int64
+        if not (self._classifier and scored and labels):
+            return Observation(index, losses, None, None, features, step, phase, given)
+        return Observation(index, losses, outputs.detach(), y, features, step, phase, given)
+
+    def look(
+        self, model: nn.Module, index: Tensor, x: Batch, y: Batch, *, step: int, scale: float = 1.0, tap: bool = False
+    ) -> Observation:
+        """One forward in eval mode that leaves no trace: buffers, modes and generators stay as they are.
+
+        Args:
+            scale: of a picture's side, in (0, 1]. tap: observe the input of the last linear layer as features.
+        """
+        modes = [(module, module.training) for module in model.modules()]
+        cuda = sorted({p.device.index for p in model.parameters() if p.is_cuda})
+        caching = torch.is_autocast_cache_enabled()
+        model.eval()
+        torch.set_autocast_cache_enabled(False)  # older torch would keep weights cast without a gradient for the step
+        try:
+            with torch.no_grad(), torch.random.fork_rng(cuda), _tapped(model, tap) as features:
+                outputs = model(x if scale == 1 else _smaller(x, scale))
+                losses = self.losses(outputs, y)
+        finally:
+            torch.set_autocast_cache_enabled(caching)
+            for module, training in modes:
+                module.training = training
+        seen = features[-1] if features else None
+        return self.observation(index, losses, outputs, y, step=step, phase="select", features=seen)
+
+    def refer(self, model: nn.Module, x: Batch, y: Tensor) -> int:
+        """Look at the clean reference set: its mean loss, and each class's, summed over looks; how many were seen."""
+        seen = self.look(model, torch.arange(len(y)), x, y, step=0)
+        if seen.logits is None:
+            raise TamisError(
+                "a reference set needs logits [b, K] and labels [b], but the model's outputs are not these."
+            )
+        self.given["reference_loss"] = seen.loss.mean()
+        sums = seen.loss.new_zeros(seen.logits.shape[1]).index_add_(0, y, seen.loss)
+        mean = sums / torch.bincount(y, minlength=len(sums)).clamp(min=1)
+        self.given["class_loss"] = mean + self.given.get("class_loss", torch.zeros(())).to(mean.device)
+        return len(y)
+
+    def _of(self, value: Tensor, index: Tensor) -> Tensor:
+        return value[index.to(value.device)] if value.ndim and len(value) == self._n else value
+
+
+@contextmanager
+def _tapped(model: nn.Module, tap: bool) -> Iterator[list[Tensor]]:
+    """What goes into the model's last linear layer while this is open."""
+    caught: list[Tensor] = []
+    if not tap:
+        yield caught
+        return
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise TamisError("this policy needs penultimate features, but the model has no linear layer to take them from.")
+    handle = layers[-1].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].detach()))
+    try:
+        yield caught
+    finally:
+        handle.remove()
+
+
+def _smaller(x: Batch, scale: float) -> Tensor:
+    if not (isinstance(x, Tensor) and x.ndim == 4):
+        raise TamisError(f"a look at scale {scale} needs pictures [b, c, h, w]; use scale=1 for anything else.")
+    return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def _cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(outputs, y, reduction="none")

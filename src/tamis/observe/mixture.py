@@ -1,0 +1,82 @@
+"""Two-component mixtures over one number per example: which of two heaps does a value belong to?"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.stats import beta as beta_law
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from tamis.types import TamisError
+
+
+def high_component(values: Tensor, family: Literal["gaussian", "beta"] = "gaussian", iterations: int = 10) -> Tensor:
+    """Posterior probability of the component with the higher mean, in [0, 1].
+
+    The values are scaled to u = (v - min) / (max - min). Gaussian: two normals by EM (at most ``iterations``,
+    tolerance 1e-2, variances at least 5e-4). Beta: two beta laws by EM with the method of moments in its M step, on u
+    clipped to [1e-4, 1 - 1e-4]. Deterministic: the components start as the lower and the upper half. Above and
+    below the two means the posterior is held at its value there, so that a wide low component cannot claim the highest
+    values.
+
+    Args:
+        values: ``[N]`` finite, any float dtype.
+
+    Returns:
+        ``[N]`` float64; 0 everywhere where all values are equal.
+
+    Raises:
+        TamisError: values that are not finite, or not ``[N]``.
+
+    Example:
+        >>> high_component(torch.tensor([0.0, 0.1, 0.2, 0.8, 0.9, 1.0])).round().tolist()
+        [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+
+    Fails when: the values are one heap; two components are found all the same.
+
+    Reference: Li et al. 2020, arXiv:2002.07394; Arazo et al. 2019, arXiv:1904.11238.
+    """
+    if values.ndim != 1 or not bool(values.isfinite().all()):
+        raise TamisError(f"a mixture is fitted to finite numbers [N], not to {list(values.shape)} with NaN or inf.")
+    v = values.detach().cpu().double().numpy()
+    if len(v) < 2 or v.max() == v.min():
+        return torch.zeros(len(v), dtype=torch.float64, device=values.device)
+    u = (v - v.min()) / (v.max() - v.min())
+    posterior = (_gaussian if family == "gaussian" else _beta)(u, iterations)
+    return torch.from_numpy(posterior).to(values.device)
+
+
+def _gaussian(u: np.ndarray, iterations: int) -> np.ndarray:
+    halves = np.quantile(u, [0.25, 0.75])[:, None]
+    mixture = GaussianMixture(2, means_init=halves, max_iter=iterations, tol=1e-2, reg_covar=5e-4, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a few rounds are the published method
+        mixture.fit(u[:, None])
+    low, high = np.argsort(mixture.means_[:, 0])
+    between = np.clip(u, mixture.means_[low, 0], mixture.means_[high, 0])
+    return np.asarray(mixture.predict_proba(between[:, None])[:, high], np.float64)
+
+
+def _beta(u: np.ndarray, iterations: int) -> np.ndarray:
+    u = np.clip(u, 1e-4, 1 - 1e-4)
+    belongs = (u > np.median(u)).astype(np.float64)  # of the upper component
+    upper, lower = 1.0, 0.0
+    for _ in range(iterations):
+        weights = np.stack([1 - belongs, belongs])
+        total = weights.sum(1).clip(1e-9)
+        mean = weights @ u / total
+        variance = ((weights * (u - mean[:, None]) ** 2).sum(1) / total).clip(1e-6)
+        strength = (mean * (1 - mean) / variance - 1).clip(1e-2)
+        a, b = mean * strength, (1 - mean) * strength
+        lower, upper = sorted(mean)
+        high = int(mean.argmax())
+        between = np.clip(u, lower, upper)
+        density = np.stack([beta_law.pdf(between, a[part], b[part]) for part in (1 - high, high)])
+        density *= (total / len(u))[[1 - high, high]][:, None]
+        belongs = density[1] / density.sum(0).clip(1e-300)
+    return np.asarray(belongs)
