@@ -9,7 +9,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import beta
 
+from tamis.observe.mixture import high_component
 from tamis.selection import filters, orthogonal, rules
 from tamis.selection.rules import (
     RULES,
@@ -39,7 +41,6 @@ MADE: dict[str, Rule] = {
     "uniform_draw": UniformDraw(keep=1 / 3),
     "prune_below_mean": PruneBelowMean(0.5),
     "mixture_filter": MixtureFilter(),
-    "mixture_filter_beta": MixtureFilter("beta"),
 }
 PAIRWISE = {OrthogonalDraw}  # takes a matrix of pairs; tests/test_orthogonal.py
 WEIGHTED = ("proportional_draw_weighted", "proportional_draw_half_weighted", "prune_below_mean")
@@ -263,6 +264,18 @@ def test_a_mixture_finds_two_heaps(family: str) -> None:
     low, high = 0.5 + 0.3 * torch.rand(300, generator=stream), 3 + torch.rand(100, generator=stream)
     kept = draw(MixtureFilter(family), -torch.cat([low, high]))[0].keep  # type: ignore[arg-type]
     assert kept.tolist() == list(range(300))
+    assert len(draw(MixtureFilter(family), torch.ones(9))[0].keep) == 9, "one heap of one value is kept whole"  # type: ignore[arg-type]
+
+
+def test_two_beta_laws_are_found_again() -> None:
+    """Drawn from .7 Beta(2, 12) + .3 Beta(9, 3): the posterior is that of the laws, to within the fit's error."""
+    draws = np.random.default_rng(0)
+    noisy = draws.random(20_000) < 0.3
+    u = np.where(noisy, draws.beta(9, 3, 20_000), draws.beta(2, 12, 20_000))
+    exact = 0.3 * beta(9, 3).pdf(u) / (0.3 * beta(9, 3).pdf(u) + 0.7 * beta(2, 12).pdf(u))
+    ours = high_component(torch.from_numpy(u), "beta").numpy()
+    assert np.abs(ours - exact).mean() < 0.03
+    assert np.abs(high_component(torch.from_numpy(u), "gaussian").numpy() - exact).mean() < 0.12
 
 
 def test_proportional_draw_without_priorities_is_uniform() -> None:
