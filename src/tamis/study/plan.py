@@ -33,7 +33,7 @@ class Setting:
     Attributes:
         dataset, model: names of the tables. size: training examples drawn from the training split, 0 = all.
         width: the model's, 0 = its default. epochs: the standard run's passes over the training set.
-        ladder: budgets of the control curves, as fractions of ``epochs``. augment: random crop and flip.
+        ladder: budgets of the control curves, as fractions of ``epochs``; above 1 for uniform alone. augment: random crop and flip.
         points: of each curve (a control has its end alone). watch: training examples that a look looks at.
         step_seconds: rough seconds of one step on one core, for the prediction of hours alone.
     """
@@ -57,7 +57,8 @@ class Plan:
     """A study: settings x cells x (standard, methods, controls) x seeds.
 
     Attributes:
-        cells: corruption and rate. methods: policy labels, each run for as many passes as the standard.
+        cells: corruption and rate. methods: policy labels.
+        unit: of the methods' budget: as many ``passes`` as the standard, the paper's way, or the same ``cost``.
         controls: of ``uniform`` and ``random_subset``, each a curve over every setting's ladder.
     """
 
@@ -68,6 +69,7 @@ class Plan:
     methods: tuple[str, ...]
     controls: tuple[str, ...] = ("uniform", "random_subset")
     note: str = ""
+    unit: str = "passes"
 
     def jobs(self) -> Iterator[Job]:
         """Every run, the standard of a cell and seed before its methods and controls; seed by seed, so that a study
@@ -77,9 +79,11 @@ class Plan:
                 for corruption, rate in self.cells:
                     yield Job(setting, corruption, rate, "uniform", "standard", seed, setting.epochs, "passes")
                     for method in self.methods:
-                        yield Job(setting, corruption, rate, method, "method", seed, setting.epochs, "passes")
+                        yield Job(setting, corruption, rate, method, "method", seed, setting.epochs, self.unit)
                     for control in self.controls:
                         for part in setting.ladder:
+                            if control == "random_subset" and part >= 1:
+                                continue  # there is no more than everything
                             label = "uniform" if control == "uniform" else f"random_subset(keep={part:g})"
                             budget = round(part * setting.epochs, 6)
                             yield Job(setting, corruption, rate, label, "control", seed, budget, "cost", control)
@@ -91,7 +95,7 @@ class Plan:
             chosen, size = policy(job.policy), job.setting.size or 60_000
             per_pass = size / job.setting.recipe.batch * job.setting.step_seconds
             relative = job.budget
-            if job.role == "method":
+            if job.role == "method" and job.unit == "passes":
                 relative *= 1 / 3 + chosen.keep if chosen.level == "batch" else chosen.keep
             looked_at = (1 + job.points) * (10_000 + (4 * job.setting.watch if job.watched else 0))
             evaluating = looked_at / size / 3  # a look is a forward, about a third of a step
@@ -119,12 +123,16 @@ class Plan:
                 )
             if any(type(seed) is not int or seed < 0 for seed in setting.seeds):
                 raise TamisError(f"the seeds {list(setting.seeds)} must be whole numbers of at least 0.")
-            if any(type(part) not in (int, float) or not 0 < part < 1 for part in setting.ladder):
-                raise TamisError(f"the ladder {list(setting.ladder)} must hold fractions of the budget inside (0, 1).")
+            if any(type(part) not in (int, float) or not 0 < part < 10 or part == 1 for part in setting.ladder):
+                raise TamisError(
+                    f"the ladder {list(setting.ladder)} must hold fractions of the budget above 0 and other than 1."
+                )
         for corruption, rate in self.cells:
             _known("corruption", corruption, INJECTORS)
             if isinstance(rate, bool) or not (isinstance(rate, (int, float)) and 0 <= rate <= 1):
                 raise TamisError(f"the rate of {corruption} is {rate!r}, but a rate lies in [0, 1].")
+        if self.unit not in ("passes", "cost"):
+            raise TamisError(f"unit is {self.unit!r}, but methods are budgeted in 'passes' or in 'cost'.")
         for method in self.methods:
             policy(method)
         for control in self.controls:

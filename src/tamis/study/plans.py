@@ -37,6 +37,35 @@ CIFAR_RESNET9 = Setting(
     watch=2_000, augment=True, step_seconds=0.21,
 )  # fmt: skip
 
+CATALOGUE = (
+    "rs2(keep=0.5)",
+    "online_batch_selection(pressure=100, refresh=0.1)",
+    "top_k(keep=1/3)",
+    "ordered_sgd",
+    "selective_backprop(beta=1)",
+    "selective_backprop(beta=2)",
+    "selective_backprop(beta=3)",
+    "selective_backprop(beta=1, stale=3)",
+    "selective_backprop_inbatch(keep=0.5)",
+    "selective_backprop_composer(keep=0.5, start=0.5, end=0.9, interrupt=2, scale=1)",
+    "loss_proportional(keep=1/3)",
+    "focal(gamma=2)",
+    "importance_sampling(presample=3)",
+    "importance_sampling(presample=3, unbiased=True)",
+    "biased_importance(presample=3, power=0.5)",
+    "infobatch(drop=0.5, until=0.875)",
+    "batch_loss_score(drop=0.5, until=0.875, momentum=0.7)",
+    "rho_loss(keep=0.1, holdout=0.25)",
+    "rho_loss(keep=0.1, halves=True)",
+    "reducr(keep=0.1, holdout=0.25, eta=0.1)",
+    "self_paced(start=0.5)",
+    "small_loss_selection(forget=0.2, passes=2)",
+    "co_teaching(forget=0.2, passes=2)",
+    "mixture_filter(family='gaussian', threshold=0.5, warmup=2)",
+    "mixture_filter(family='beta', threshold=0.5, warmup=2)",
+    "divbs(keep=0.1)",
+)
+
 PLANS: dict[str, Plan] = {
     plan.name: plan
     for plan in (
@@ -86,6 +115,16 @@ PLANS: dict[str, Plan] = {
                                  ladder=(0.3, 0.5, 0.7), points=24, seeds=(0, 1, 2, 3, 4), step_seconds=0.012),),
             PAPER_CELLS,
             (*PAPER_METHODS, *MORE_METHODS),
+        ),
+        Plan(
+            "catalogue",
+            "Every policy of the catalogue at one cost, on clean data and on three kinds of label noise.",
+            (dataclasses.replace(FASHION_MLP, seeds=(0, 1, 2), ladder=(0.5, 1.5), points=5, watch=0),),
+            (("none", 0.0), ("random_labels_exclusive", 0.2), ("random_labels_exclusive", 0.4),
+             ("asymmetric_labels", 0.3)),
+            CATALOGUE,
+            unit="cost",
+            note="Published settings, but for what a budget of 10 epochs cannot hold: warm-ups of 10 epochs are 2.",
         ),
         Plan(
             "paper",

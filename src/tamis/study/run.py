@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import torch
+from torch import nn
 
 from tamis.corrupt import injector
 from tamis.data.augment import augment as crop_and_flip
@@ -15,6 +16,7 @@ from tamis.data.sources import Dataset, load, subset
 from tamis.loop import train
 from tamis.models import build
 from tamis.observe import signals
+from tamis.providing import provide
 from tamis.selection.cost import PriceList, measure_prices
 from tamis.selection.policies import policy
 from tamis.selection.rules import PowerDraw, StreamingPower
@@ -43,13 +45,26 @@ def run(
     dataset = dataset_for(job.setting)
     chosen = policy(job.policy)
     data, truth = injector(job.corruption, job.rate)(dataset.train, generator(job.seed, "corrupt"))
-    model = build(
-        job.setting.model, tuple(data.x.shape[1:]), data.classes, width=job.setting.width or None, seed=job.seed
-    ).to(device)
-    watch = (signals.loss, signals.el2n, signals.correct) if job.watched else ()
+    on_device, augment = _to(data, device), crop_and_flip if job.setting.augment else None
+
+    def network(seed: int) -> nn.Module:
+        width = job.setting.width or None
+        return build(job.setting.model, tuple(data.x.shape[1:]), data.classes, width=width, seed=seed).to(device)
+
+    given = provide(
+        chosen,
+        on_device,
+        network,
+        clean=_to(dataset.train, device) if chosen.needs.reference else None,
+        recipe=job.setting.recipe,
+        seed=job.seed,
+        augment=augment,
+    )
+    model = network(job.seed)
+    watch = (signals.loss, signals.el2n, signals.correct) if job.watched and job.setting.watch else ()
     record = train(
         model,
-        _to(data, device),
+        on_device,
         _to(dataset.test, device),
         chosen,
         budget=job.budget,
@@ -57,11 +72,12 @@ def run(
         recipe=job.setting.recipe,
         seed=job.seed,
         prices=prices,
-        augment=crop_and_flip if job.setting.augment else None,
+        augment=augment,
         points=job.points,
         watch=watch,
         watch_size=job.setting.watch,
         progress=progress,
+        given=given,
     )
     batch = job.setting.recipe.batch
     curve = noise.curve(record, truth, chosen, batch, job.setting.recipe.warmup)
