@@ -13,7 +13,7 @@ import torch
 
 from tamis.selection.cost import PriceList
 from tamis.study.plan import Plan, Setting
-from tamis.study.plan_files import plan_to_dict
+from tamis.study.plan_files import plan_from_dict, plan_to_dict
 from tamis.study.record import write_json
 from tamis.study.run import prices_for
 from tamis.types import TamisError
@@ -43,7 +43,7 @@ def check(plan: Plan, out: Path, fresh: bool = False) -> None:
         name = theirs["name"]
     except (OSError, ValueError, KeyError, TypeError):
         raise TamisError(f"{marker} is not a plan that can be read; name another folder for --out.") from None
-    if not fresh and theirs != plan_to_dict(plan):
+    if not fresh and not _same(theirs, plan):
         raise TamisError(
             f"--out {out} holds records of another plan ({name!r}, or other settings); "
             "name another folder, or use --fresh."
@@ -112,3 +112,11 @@ def _remove_ours(out: Path) -> None:
                 path.unlink()
     for name in FILES:
         (out / name).unlink(missing_ok=True)
+
+
+def _same(written: dict[str, Any], plan: Plan) -> bool:
+    """Whether a written plan is this one; what an older version did not write yet has its default."""
+    try:
+        return plan_to_dict(plan_from_dict(written)) == plan_to_dict(plan)
+    except (TamisError, TypeError):
+        return False
