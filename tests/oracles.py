@@ -119,3 +119,50 @@ REDUCERS: dict[str, Callable[[list[Batch], int], float]] = {
     "drops": drops,
     "settled": settled,
 }
+
+
+# --- later signals and reducers ---------------------------------------------------------------------------------------
+
+
+def wrong(z: list[float], y: int) -> float:
+    return 1.0 if any(z[y] <= v for k, v in enumerate(z) if k != y) else 0.0
+
+
+def label_gap(z: list[float], y: int) -> float:
+    p = softmax(z)
+    return min(p[y] - v for k, v in enumerate(p) if k != y)
+
+
+SIGNALS |= {"wrong": wrong, "label_gap": label_gap}
+
+
+def total(batches: list[Batch], i: int) -> float:
+    v = every(batches, i)
+    return sum(v) if v else math.nan
+
+
+def first(batches: list[Batch], i: int) -> float:
+    right = [v >= 0.5 for v in one_a_batch(batches, i)]
+    if not right:
+        return math.nan
+    return right.index(True) + 1.0 if any(right) else math.inf
+
+
+def mann_kendall(v: list[float]) -> float:
+    """Z of the textbook, ties corrected; 0 where nothing varies."""
+    m = len(v)
+    s = sum((v[b] > v[a]) - (v[b] < v[a]) for a in range(m) for b in range(a + 1, m))
+    ties = sum(g * (g - 1) * (2 * g + 5) for g in (v.count(x) for x in set(v)))
+    variance = (m * (m - 1) * (2 * m + 5) - ties) / 18
+    return (s - (s > 0) + (s < 0)) / math.sqrt(variance) if variance > 0 else 0.0
+
+
+def trend(batches: list[Batch], i: int, points: int = 16) -> float:
+    v = one_a_batch(batches, i)
+    stride = 1
+    while len(v[::stride]) > points:
+        stride *= 2
+    return mann_kendall(v[::stride]) if v else math.nan
+
+
+REDUCERS |= {"total": total, "first": first, "trend": trend}

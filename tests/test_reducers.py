@@ -18,7 +18,20 @@ from hypothesis import strategies as st
 
 from tamis.observe import reducers
 from tamis.observe.reducer import Memory, Reducer, State, Sum
-from tamis.observe.reducers import REDUCERS, Count, Drops, Ema, Last, Mean, Settled, Slope, Std, bytes_per_example
+from tamis.observe.reducers import (
+    REDUCERS,
+    Count,
+    Drops,
+    Ema,
+    First,
+    Last,
+    Mean,
+    Settled,
+    Slope,
+    Std,
+    Trend,
+    bytes_per_example,
+)
 from tamis.types import TamisError
 
 oracles = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("oracles.py"))))
@@ -54,7 +67,7 @@ def test_the_table_is_the_public_list() -> None:
         for v in vars(reducers).values()
         if inspect.isclass(v) and issubclass(v, Reducer) and not inspect.isabstract(v)
     }
-    assert len(REDUCERS) == 8
+    assert len(REDUCERS) == 11
     assert set(REDUCERS.values()) == public
     assert {name: c.__name__.lower() for name, c in REDUCERS.items()} == {name: name for name in REDUCERS}
     assert set(oracles.REDUCERS) == set(REDUCERS)
@@ -148,8 +161,8 @@ def test_state_is_a_dict_of_tensors_written_in_place(name: str) -> None:
     assert set(state) == set(tensors)
     assert state["dropped"].shape == ()
     rows = [t for key, t in state.items() if key != "dropped"]
-    assert all(t.shape == (N,) for t in rows)
-    assert bytes_per_example(reducer) == sum(t.element_size() for t in rows) <= 12
+    assert all(t.shape == ((N, 16) if name == "trend" and t.ndim == 2 else (N,)) for t in rows)
+    assert bytes_per_example(reducer) == sum(t[0].nbytes for t in rows) <= (72 if name == "trend" else 12)
     held = reducer.compute(state)
     run(reducer, [[(1, 1.0)]], state=state)
     assert held[1].isnan() or held[1] == 0, "compute hands out a fresh tensor"
@@ -239,30 +252,32 @@ def test_repeats_in_a_batch_sums_count_each_memories_take_the_last() -> None:
     got = {name: float(c().compute(run(c(), [batch]))[2]) for name, c in REDUCERS.items()}
     assert got == {
         "count": 3.0, "mean": 0.5, "std": 0.5, "slope": -1.0, "last": 0.0, "ema": 0.0,
-        "drops": math.inf, "settled": math.inf,
+        "drops": math.inf, "settled": math.inf, "first": math.inf, "total": 1.0, "trend": 0.0,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("seen", "drops", "settled"),
+    ("seen", "drops", "settled", "first"),
     [
-        ("1", 0, 1),
-        ("0", math.inf, math.inf),
-        ("000", math.inf, math.inf),
-        ("011", 0, 2),
-        ("10", 1, math.inf),
-        ("1011", 1, 3),
-        ("10101", 2, 5),
+        ("1", 0, 1, 1),
+        ("0", math.inf, math.inf, math.inf),
+        ("000", math.inf, math.inf, math.inf),
+        ("011", 0, 2, 2),
+        ("10", 1, math.inf, 1),
+        ("1011", 1, 3, 1),
+        ("10101", 2, 5, 1),
+        ("00101", 1, 5, 3),
     ],
 )
-def test_forgetting_and_learning_time_by_hand(seen: str, drops: float, settled: float) -> None:
+def test_forgetting_and_learning_times_by_hand(seen: str, drops: float, settled: float, first: float) -> None:
     batches = [[(0, float(v))] for v in seen]
     assert float(Drops().compute(run(Drops(), batches))[0]) == drops
     assert float(Settled().compute(run(Settled(), batches))[0]) == settled
+    assert float(First().compute(run(First(), batches))[0]) == first
 
 
 def test_the_value_of_the_never_learnt_can_be_chosen() -> None:
-    for reducer in (Drops(never_learnt=1000), Settled(never_learnt=1000)):
+    for reducer in (Drops(never_learnt=1000), Settled(never_learnt=1000), First(never_learnt=1000)):
         assert reducer.compute(run(reducer, [[(0, 0.0)]]))[:2].tolist() == pytest.approx([1000, math.nan], nan_ok=True)
 
 
@@ -279,3 +294,35 @@ def test_momentum_is_checked(momentum: float) -> None:
 
 def test_count_counts_what_has_no_value_too() -> None:
     assert Count().compute(run(Count(), [[(0, math.nan), (0, 1.0)]])).tolist() == [2, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("seen", "z"),
+    [  # worked by hand: S, its variance, and (S - sign S) / its root
+        ([1.0, 2.0, 3.0, 4.0], 5 / math.sqrt(26 / 3)),  # S = 6, 4 * 3 * 13 / 18
+        ([4.0, 3.0, 2.0, 1.0], -5 / math.sqrt(26 / 3)),
+        ([1.0, 3.0, 2.0, 2.0], 0.0),  # S = 3 - 2 = 1, less its sign
+        ([5.0, 5.0, 5.0], 0.0),
+        ([1.0, 2.0, 2.0], 1 / math.sqrt(8 / 3)),  # S = 2, (3 * 2 * 11 - 2 * 1 * 9) / 18
+    ],
+)
+def test_mann_kendall_by_hand(seen: list[float], z: float) -> None:
+    assert float(Trend().compute(run(Trend(), [[(0, v)] for v in seen]))[0]) == pytest.approx(z, abs=1e-6)
+
+
+@pytest.mark.parametrize("visits", [15, 16, 17, 31, 32, 33, 64, 65, 100])
+def test_a_trend_holds_evenly_spaced_visits_however_many(visits: int) -> None:
+    draw = random.Random(visits)
+    batches = [[(i, float(draw.randrange(12))) for i in range(N) if draw.random() < 0.9] for _ in range(visits)]
+    batches[3] = [(0, math.nan), (1, math.inf)]
+    state = run(Trend(), batches)
+    assert_equal(Trend().compute(state), [oracles.REDUCERS["trend"](batches, i) for i in range(N)])
+    held = state["points"].isfinite().sum(1)
+    assert int(held.max()) <= 16
+    assert int(held.min()) >= min(8, int(state["count"].min()))
+
+
+def test_a_trend_reads_ranks_alone() -> None:
+    seen = [0.1, 0.4, 0.2, 0.9, 0.8]
+    one, other = (run(Trend(), [[(0, f(v))] for v in seen]) for f in (lambda v: v, lambda v: math.exp(9 * v)))
+    assert float(Trend().compute(one)[0]) == float(Trend().compute(other)[0]) > 0

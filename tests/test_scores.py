@@ -23,7 +23,7 @@ def test_the_table_is_the_public_list() -> None:
         if callable(v) and not k.startswith("_") and getattr(v, "__module__", "") == scores.__name__
     }  # fmt: skip
     assert functions - {"Score", "default"} == set(SCORES)
-    assert len(SCORES) == 13
+    assert len(SCORES) == 17
     assert all(SCORES[name] is getattr(scores, name) for name in SCORES)
 
 
@@ -70,7 +70,7 @@ def dynamics() -> list[Observation]:
     for t in range(EPOCHS):
         gap = torch.cat([
             torch.full((EACH,), 3.0 + 0.5 * t),
-            torch.full((EACH,), (-0.5 if t % 3 else 0.5) + 0.05 * t),
+            torch.full((EACH,), (0.5 if t % 3 == 2 else -0.5) + 0.05 * t),
             torch.full((EACH,), -0.3 * (t + 1)),
         ])  # fmt: skip
         z = torch.zeros(3 * EACH, 3)

@@ -44,7 +44,7 @@ def test_the_table_is_the_public_list() -> None:
         if not k.startswith("_") and getattr(v, "__module__", "") == signals.__name__
     }
     assert public == set(SIGNALS)
-    assert len(SIGNALS) == 6
+    assert len(SIGNALS) == 8
     assert all(SIGNALS[name] is getattr(signals, name) for name in SIGNALS)
     assert set(oracles.SIGNALS) == set(SIGNALS) - {"loss"}
 
@@ -120,6 +120,8 @@ def test_what_is_missing_is_named(name: str, field: str) -> None:
         ("loss", {"loss": torch.tensor(0.5)}, "one loss per example"),
         ("margin", {"logits": randn(2)}, "margin needs logits"),
         ("el2n", {"logits": randn(3, 3)}, "el2n needs logits"),
+        ("wrong", {"logits": randn(2, 1)}, "wrong needs logits of at least two classes"),
+        ("label_gap", {"logits": randn(2, 1)}, "label_gap needs logits of at least two classes"),
         ("correct", {"logits": randn(2, 1)}, "correct needs logits of at least two classes"),
         ("confidence", {"target": randn(2, 3)}, "confidence needs target"),
         ("confidence", {"target": torch.zeros(2)}, "confidence needs target"),
@@ -132,6 +134,14 @@ def test_wrong_shapes_are_named(name: str, change: dict[str, torch.Tensor], says
 
 def test_a_tie_is_not_correct() -> None:
     assert signals.correct(observe(torch.tensor([[1.0, 1.0], [0.0, 0.0]]), torch.tensor([0, 1]))).tolist() == [0, 0]
+    assert signals.wrong(observe(torch.tensor([[1.0, 1.0], [0.0, 0.0]]), torch.tensor([0, 1]))).tolist() == [1, 1]
+
+
+def test_derived_signals_are_what_they_say_on_the_values_they_are_derived_from() -> None:
+    seen = observe(torch.cat([randn(30, 3), torch.zeros(1, 3), torch.full((1, 3), math.nan)]), labels(32, 3))
+    assert set(signals.DERIVED) == {signals.correct, signals.wrong}
+    for signal, (base, function) in signals.DERIVED.items():
+        assert torch.equal(function(base(seen)).nan_to_num(9), signal(seen).nan_to_num(9))
 
 
 @OF_LOGITS
@@ -151,7 +161,16 @@ def test_extreme_and_masked_logits_stay_in_range(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "higher_is_harder"),
-    [("loss", 1), ("margin", 0), ("correct", 0), ("confidence", 0), ("entropy", 1), ("el2n", 1)],
+    [
+        ("loss", 1),
+        ("margin", 0),
+        ("correct", 0),
+        ("wrong", 1),
+        ("confidence", 0),
+        ("label_gap", 0),
+        ("entropy", 1),
+        ("el2n", 1),
+    ],
 )
 def test_orientation_on_an_easy_and_a_hard_example(name: str, higher_is_harder: int) -> None:
     z, y = torch.tensor([[4.0, 0.0, 0.0], [0.0, 0.5, 0.0]]), torch.tensor([0, 0])

@@ -8,9 +8,10 @@ Where a reducer stands in a training loop, in pseudo-code::
         reducer.update(state, index, signal(observation))
     score = reducer.compute(state)                      # [n] float32, NaN = never observed
 
-Two families. *Sums* (Count, Mean, Std, Slope) count every occurrence of an example, so the order inside a batch does
-not matter. *Memories* (Last, Ema, Drops, Settled) depend on order and take one observation per example and batch: its
-last finite one. Every duplicate then writes the same number, which makes the write deterministic on any device.
+Two families. *Sums* (Count, Total, Mean, Std, Slope) count every occurrence of an example, so the order inside a batch
+does not matter. *Memories* (Last, Ema, Drops, Settled, First, Trend) depend on order and take one observation per
+example and batch: its last finite one. Every duplicate then writes the same number, which makes the write
+deterministic on any device.
 """
 
 from __future__ import annotations
@@ -28,28 +29,28 @@ from torch import Tensor
 from tamis.types import TamisError
 
 State = dict[str, Tensor]
-Columns = dict[str, tuple[torch.dtype, float]]
+Columns = dict[str, tuple[torch.dtype, float] | tuple[torch.dtype, float, int]]
 
 
 @dataclass(frozen=True)
 class Reducer(ABC):
     """One number per example, over time: settings alone; what it has seen lives in the ``State`` it is handed.
 
-    A state is a dict of ``[N]`` tensors and ``dropped``, an int64 scalar: how many values were not finite. Such a
-    value is no observation: it changes nothing but that count (and ``Count``, which reads no value).
+    A state is a dict of ``[N]`` (or ``[N, width]``) tensors and ``dropped``, an int64 scalar: how many values were not
+    finite. Such a value is no observation: it changes nothing but that count (and ``Count``, which reads no value).
 
     Sums merge any shards: of different examples, or of the same ones at different visits. Memories merge shards of
     different examples alone and raise where two have seen the same one: which came last cannot be told any more.
     """
 
     columns: ClassVar[Columns]
-    """The state's tensors by name: dtype and what they start with."""
+    """The state's tensors by name: dtype, what they start with, and their width where they are ``[N, width]``."""
 
     @final
     def init(self, n: int, device: torch.device | str = "cpu") -> State:
         """The state before anything was seen, for ``n`` examples."""
         columns = self.columns.items()
-        state = {name: torch.full((n,), start, dtype=dtype, device=device) for name, (dtype, start) in columns}
+        state = {name: torch.full((n, *c[2:]), c[1], dtype=c[0], device=device) for name, c in columns}
         return {**state, "dropped": torch.zeros((), dtype=torch.int64, device=device)}
 
     @final
@@ -138,7 +139,8 @@ class Memory(Reducer, ABC):
         value, finite = value[last], finite[last]
         held = {name: state[name].index_select(0, index) for name in self.columns}
         for name, stepped in self.step(held, value).items():
-            state[name].index_copy_(0, index, torch.where(finite, stepped, held[name]).to(state[name].dtype))
+            kept = torch.where(_over(finite, stepped), stepped, held[name])
+            state[name].index_copy_(0, index, kept.to(state[name].dtype))
 
     def join(self, a: State, b: State) -> State:
         mine, theirs = ~self.compute(a).isnan(), ~self.compute(b).isnan()
@@ -148,12 +150,12 @@ class Memory(Reducer, ABC):
                 f"{type(self).__name__} depends on order, but {both} examples were observed in two of the states to "
                 "merge; give it shards of different examples."
             )
-        return {name: torch.where(theirs, b[name], a[name]) for name in self.columns}
+        return {name: torch.where(_over(theirs, b[name]), b[name], a[name]) for name in self.columns}
 
 
 def bytes_per_example(reducer: Reducer) -> int:
     """Memory of a reducer's state, in bytes for each of its N examples."""
-    return sum(dtype.itemsize for dtype, _ in reducer.columns.values())
+    return sum(column[0].itemsize * math.prod(column[2:]) for column in reducer.columns.values())
 
 
 def where_seen(state: State, value: Tensor) -> Tensor:
@@ -167,3 +169,8 @@ def groups(key: Tensor) -> tuple[Tensor, Tensor]:
     start = torch.searchsorted(ordered, key)
     place = torch.empty_like(order).scatter_(0, order, torch.arange(len(key), device=key.device))
     return start, place - start
+
+
+def _over(row: Tensor, like: Tensor) -> Tensor:
+    """``row`` ``[B]``, made to stretch over the columns of ``like`` ``[B]`` or ``[B, width]``."""
+    return row if like.ndim == 1 else row[:, None]

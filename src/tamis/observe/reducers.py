@@ -1,4 +1,7 @@
-"""Reducers: the ways of turning one number per example now into one number per example over time."""
+"""Reducers: the ways of turning one number per example now into one number per example over time.
+
+:class:`~tamis.observe.trend.Trend`, the largest of them, has a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tamis.observe.reducer import Columns, Memory, Reducer, State, Sum, bytes_per_example, groups, where_seen
+from tamis.observe.trend import Trend
 from tamis.types import TamisError
 
 __all__ = [
@@ -17,6 +21,7 @@ __all__ = [
     "Count",
     "Drops",
     "Ema",
+    "First",
     "Last",
     "Mean",
     "Reducer",
@@ -24,6 +29,8 @@ __all__ = [
     "Slope",
     "State",
     "Std",
+    "Total",
+    "Trend",
     "bytes_per_example",
 ]
 
@@ -48,6 +55,27 @@ class Count(Sum):
 
     def compute(self, state: State) -> Tensor:
         return state["count"].float()
+
+
+@dataclass(frozen=True)
+class Total(Sum):
+    """Sum over all observations, in the signal's unit: ``sum_t v_t``.
+
+    Example:
+        >>> state = Total().init(3)
+        >>> Total().update(state, torch.tensor([2, 0, 2]), torch.tensor([1.0, 5.0, 2.0]))
+        >>> Total().compute(state)
+        tensor([5., nan, 3.])
+    """
+
+    columns: ClassVar[Columns] = {"count": (torch.int32, 0), "sum": (torch.float32, 0)}
+
+    def observe(self, state: State, index: Tensor, value: Tensor, finite: Tensor) -> None:
+        state["sum"].index_add_(0, index, value.nan_to_num(0, 0, 0))
+        state["count"].index_add_(0, index, finite.int())
+
+    def compute(self, state: State) -> Tensor:
+        return where_seen(state, state["sum"])
 
 
 @dataclass(frozen=True)
@@ -247,8 +275,35 @@ class Settled(Memory):
         return where_seen(state, since)
 
 
+@dataclass(frozen=True)
+class First(Memory):
+    """The example's own observation (1, 2, ..) at which a 0/1 signal was first 1. At least 0.5 reads as 1.
+
+    Args:
+        never_learnt: the value of an example that never was 1; infinite, as for :class:`Settled`.
+
+    Example:
+        >>> state = First().init(3)
+        >>> for v in (0.0, 1.0, 0.0):
+        ...     First().update(state, torch.tensor([0, 1]), torch.tensor([v, 0.0]))
+        >>> First().compute(state)
+        tensor([2., inf, nan])
+    """
+
+    never_learnt: float = math.inf
+    columns: ClassVar[Columns] = {"count": (torch.int32, 0), "first": (torch.int32, 0)}  # first 0: never 1 so far
+
+    def step(self, held: State, value: Tensor) -> State:
+        count, first = held["count"] + 1, held["first"]
+        return {"count": count, "first": torch.where((first == 0) & (value >= 0.5), count, first)}
+
+    def compute(self, state: State) -> Tensor:
+        return where_seen(state, state["first"].float().masked_fill(state["first"] == 0, self.never_learnt))
+
+
 REDUCERS: dict[str, type[Reducer]] = {
     "count": Count,
+    "total": Total,
     "mean": Mean,
     "std": Std,
     "slope": Slope,
@@ -256,4 +311,6 @@ REDUCERS: dict[str, type[Reducer]] = {
     "ema": Ema,
     "drops": Drops,
     "settled": Settled,
+    "first": First,
+    "trend": Trend,
 }

@@ -2,15 +2,31 @@
 
 A further score costs one expression, one docstring and one row of :data:`SCORES`. All are taken from the passes that
 train (train mode, before the pass's own update) and cost no pass of their own. ``T`` is an example's visits.
+
+Scores that need a model, its features or out-of-fold probabilities stand in :mod:`tamis.observe.model_scores`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from tamis.observe import signals
-from tamis.observe.reducers import Count, Drops, Ema, Last, Mean, Reducer, Settled, Slope, Std
+from tamis.observe.reducers import (
+    Count,
+    Drops,
+    Ema,
+    First,
+    Last,
+    Mean,
+    Reducer,
+    Settled,
+    Slope,
+    Std,
+    Total,
+    Trend,
+)
 from tamis.observe.signals import Signal
 from tamis.types import Phase
 
@@ -28,7 +44,7 @@ class Score:
         higher_is_harder: its orientation; False where the lowest values are the hardest or most suspicious.
         reference: who published it.
         needs: fields of an :class:`~tamis.types.Observation` it reads beside the loss.
-        phase: the passes it is taken from; one score never mixes them.
+        phase: the passes it is taken from; one score never mixes them, but for what was published so ("any").
 
     Example:
         >>> import torch
@@ -48,7 +64,7 @@ class Score:
     higher_is_harder: bool
     reference: str
     needs: tuple[str, ...] = ()
-    phase: Phase = "train"
+    phase: Phase | Literal["any"] = "train"
 
 
 def last_loss() -> Score:
@@ -121,6 +137,34 @@ def entropy() -> Score:
     return Score("entropy", signals.entropy, Mean(), True, "uncertainty sampling, Settles 2009", ("logits",))
 
 
+def margin() -> Score:
+    """The latest margin, in logits: ``z_y - max_{k != y} z_k``. Lower is harder; below 0 another class wins.
+
+    Fails when: wrong labels have been memorised (see :func:`last_loss`); :func:`aum` is its mean over visits.
+
+    Reference: the margin of Pleiss et al. 2020, arXiv:2001.10528, at one moment.
+    """
+    return Score("margin", signals.margin, Last(), False, "Pleiss et al. 2020, arXiv:2001.10528", LABELS)
+
+
+def label_gap_trend() -> Score:
+    """Mann-Kendall trend of the label's gap, in standard deviations under "no trend". Lower (does not rise) is harder.
+
+    Formula: ``Z = (S - sign S) / sqrt(Var S)``, ``S = sum_{s < t} sign(d_t - d_s)``, ``d_t = p_y - max_{k != y} p_k``.
+
+    Differs from the paper in that it tests the smallest of the K - 1 gaps ``p_y - p_k`` instead of each (K times the
+    memory) to ask whether all of them rise; and over at most 16 evenly spaced visits, see
+    :class:`~tamis.observe.trend.Trend`.
+
+    Fails when: the example was easy from the start (nothing left to rise), or wrong labels are being memorised: their
+    gap rises then, too.
+
+    Reference: Pan et al. 2025 (ConfidenceTracking), arXiv:2504.17474.
+    """
+    reference = "Pan et al. 2025 (ConfidenceTracking), arXiv:2504.17474"
+    return Score("label_gap_trend", signals.label_gap, Trend(), False, reference, LABELS)
+
+
 def aum() -> Score:
     """Area under the margin, in logits: ``AUM_i = (1/T) sum_t (z_y - max_{k != y} z_k)``. Lower is harder.
 
@@ -174,6 +218,30 @@ def forgetting() -> Score:
     return Score("forgetting", signals.correct, Drops(), True, "Toneva et al. 2019, arXiv:1812.05159", LABELS)
 
 
+def wrong_event() -> Score:
+    """Cumulative wrong event: visits on which another class was predicted, a count. Higher is harder.
+
+    Formula: ``sum_t 1[argmax_k z_k != y_i]``, with a tie counted as wrong.
+
+    Fails when: examples are seen unevenly often: who is seen more can be wrong more; :func:`correctness` is the share.
+
+    Reference: IDO, github.com/zzzbitz/IDO.
+    """
+    return Score("wrong_event", signals.wrong, Total(), True, "IDO, github.com/zzzbitz/IDO", LABELS)
+
+
+def first_learnt() -> Score:
+    """The visit (1, 2, ..) at which the example was first correct. Higher is harder; never is infinite.
+
+    Formula: ``min {t : acc_i(t) = 1}``.
+
+    Fails when: a model that guesses is right by chance: one lucky early visit decides; see :func:`learning_time`.
+
+    Reference: the learning time of Toneva et al. 2019, arXiv:1812.05159 (its first learning event).
+    """
+    return Score("first_learnt", signals.correct, First(), True, "Toneva et al. 2019, arXiv:1812.05159", LABELS)
+
+
 def learning_time() -> Score:
     """The visit (1, 2, ..) from which on the example stayed correct. Higher is harder; not so at the end is infinite.
 
@@ -204,11 +272,15 @@ SCORES: dict[str, Callable[[], Score]] = {
     "loss_slope": loss_slope,
     "el2n": el2n,
     "entropy": entropy,
+    "margin": margin,
+    "label_gap_trend": label_gap_trend,
     "aum": aum,
     "confidence": confidence,
     "variability": variability,
     "correctness": correctness,
     "forgetting": forgetting,
+    "wrong_event": wrong_event,
+    "first_learnt": first_learnt,
     "learning_time": learning_time,
     "times_observed": times_observed,
 }

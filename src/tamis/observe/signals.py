@@ -124,6 +124,57 @@ def confidence(observation: Observation) -> Tensor:
     return z.softmax(1).gather(1, y[:, None])[:, 0]
 
 
+def wrong(observation: Observation) -> Tensor:
+    """Whether another class than the label has the highest logit, or one as high: 1 or 0.
+
+    Formula: ``1 - correct_i``; summed over visits it counts the wrong events.
+
+    Args:
+        observation: as for :func:`margin`.
+
+    Returns:
+        ``[B]`` float32 of 0 and 1 (NaN where a logit is NaN); higher is harder.
+
+    Raises:
+        TamisError: as for :func:`margin`, naming wrong.
+
+    Example:
+        >>> wrong(Observation(torch.tensor([0]), torch.zeros(1), torch.tensor([[1.0, 3.0]]), torch.tensor([1])))
+        tensor([0.])
+
+    Fails when: everything is fitted, as for :func:`correct`.
+
+    Reference: the wrong event of IDO, github.com/zzzbitz/IDO.
+    """
+    return _not_above_zero(_gap(observation, "wrong"))
+
+
+def label_gap(observation: Observation) -> Tensor:
+    """Probability of the label minus that of the best other class.
+
+    Formula: ``p_y - max_{k != y} p_k`` with ``p = softmax(z)``: the smallest of the K - 1 confidence gaps.
+
+    Args:
+        observation: as for :func:`margin`.
+
+    Returns:
+        ``[B]`` float32 in [-1, 1]; lower is harder, below 0 another class wins.
+
+    Raises:
+        TamisError: as for :func:`margin`, naming label_gap.
+
+    Example:
+        >>> z = torch.tensor([[1.0, 3.0, 1.0]]).log()
+        >>> label_gap(Observation(torch.tensor([0]), torch.zeros(1), z, torch.tensor([0])))  # 1/5 - 3/5
+        tensor([-0.4000])
+
+    Fails when: the model is over-confident: nearly all values are then at -1 or 1. Costs a softmax.
+
+    Reference: Pan et al. 2025 (ConfidenceTracking), arXiv:2504.17474.
+    """
+    return _gap(observation, "label_gap", softmax=True)
+
+
 def entropy(observation: Observation) -> Tensor:
     """Entropy of the predicted distribution, in nats. It does not read the label.
 
@@ -185,14 +236,24 @@ def _above_zero(gap: Tensor) -> Tensor:
     return gap.clamp(0, 1).ceil()
 
 
-DERIVED: dict[Signal, tuple[Signal, Callable[[Tensor], Tensor]]] = {correct: (margin, _above_zero)}
+def _not_above_zero(gap: Tensor) -> Tensor:
+    """1 at 0 and below, else 0; a NaN stays one."""
+    return 1 - _above_zero(gap)
+
+
+DERIVED: dict[Signal, tuple[Signal, Callable[[Tensor], Tensor]]] = {
+    correct: (margin, _above_zero),
+    wrong: (margin, _not_above_zero),
+}
 """Signals that are a function of another one's values: where both are recorded, the other is computed once."""
 
 SIGNALS: dict[str, Signal] = {
     "loss": loss,
     "margin": margin,
     "correct": correct,
+    "wrong": wrong,
     "confidence": confidence,
+    "label_gap": label_gap,
     "entropy": entropy,
     "el2n": el2n,
 }
@@ -216,10 +277,12 @@ def _classifier(observation: Observation, name: str) -> tuple[Tensor, Tensor]:
     return z, y
 
 
-def _gap(observation: Observation, name: str) -> Tensor:
+def _gap(observation: Observation, name: str, softmax: bool = False) -> Tensor:
     z, y = _classifier(observation, name)
     if z.shape[1] < 2:
         raise TamisError(f"{name} needs logits of at least two classes, but they are {list(z.shape)}.")
+    if softmax:
+        z = z.softmax(1)
     label = y[:, None]
     # One masked maximum: a fifth of the time of a top-2, and no softmax.
     return z.gather(1, label)[:, 0] - z.scatter(1, label, -torch.inf).amax(1)
