@@ -43,6 +43,9 @@ class Reducer(ABC):
     different examples alone and raise where two have seen the same one: which came last cannot be told any more.
     """
 
+    reads: ClassVar[tuple[int, ...]] = ()
+    """The shape of one observation: a number, or as many as its signal says of an example."""
+
     columns: ClassVar[Columns]
     """The state's tensors by name: dtype, what they start with, and their width where they are ``[N, width]``."""
 
@@ -68,8 +71,9 @@ class Reducer(ABC):
         """
         if index.dtype != torch.int64 or index.ndim != 1:
             raise TamisError(f"index must be [B] int64, but it is {list(index.shape)} {index.dtype}; use index.long().")
-        if value.shape != index.shape:
-            raise TamisError(f"value must be {list(index.shape)} like index, but it is {list(value.shape)}.")
+        if value.shape != (*index.shape, *self.reads):
+            wanted = [*index.shape, *self.reads]
+            raise TamisError(f"value must be {wanted} like index, but it is {list(value.shape)}.")
         if not len(index):
             return
         try:
@@ -80,8 +84,8 @@ class Reducer(ABC):
             raise TamisError(f"index must lie in 0..{n - 1}, but it reaches from {low} to {high}.") from error
         value = value.detach().float()
         astray = value - value  # 0 where finite, NaN where not: a third of the time of isfinite
-        state["dropped"].add_(astray.count_nonzero())
-        finite = astray == 0
+        finite = astray == 0 if not self.reads else (astray == 0).all(1)
+        state["dropped"].add_(len(finite) - finite.count_nonzero())
         self.observe(state, index, value, finite)
 
     @final

@@ -14,6 +14,7 @@ def small_loss(observation: Observation) -> Tensor:
     """Minus the per-example loss, in its unit: what small-loss selection prefers. Higher is easier.
 
     Example:
+        >>> import torch
         >>> small_loss(Observation(torch.tensor([7]), torch.tensor([0.5])))
         tensor([-0.5000])
 
@@ -28,6 +29,7 @@ def batch_loss(observation: Observation) -> Tensor:
     """The mean loss of the batch an example came in, in its unit, as a stand-in for its own.
 
     Example:
+        >>> import torch
         >>> batch_loss(Observation(torch.tensor([7, 8]), torch.tensor([1.0, 3.0])))
         tensor([2., 2.])
 
@@ -49,6 +51,7 @@ def reducible_loss(observation: Observation) -> Tensor:
         TamisError: no irreducible loss was given.
 
     Example:
+        >>> import torch
         >>> seen = Observation(torch.tensor([7]), torch.tensor([2.0]), given={"irreducible_loss": torch.tensor([1.5])})
         >>> reducible_loss(seen)
         tensor([0.5000])
@@ -72,6 +75,7 @@ class ClassWeightedReducibleLoss:
             ``class_loss`` ``[K]``, summed over looks.
 
     Example:
+        >>> import torch
         >>> given = {"irreducible_loss": torch.zeros(2), "class_loss": torch.tensor([0.0, 1.0])}
         >>> seen = Observation(torch.arange(2), torch.ones(2), None, torch.tensor([0, 1]), given=given)
         >>> ClassWeightedReducibleLoss(1.0)(seen)
@@ -110,6 +114,7 @@ def gradient_gram(observation: Observation) -> Tensor:
         TamisError: one of them is missing.
 
     Example:
+        >>> import torch
         >>> seen = Observation(torch.arange(1), torch.zeros(1), torch.zeros(1, 2), torch.tensor([0]), torch.ones(1, 4))
         >>> gradient_gram(seen)  # (1/4 + 1/4) * 4
         tensor([[2.]])

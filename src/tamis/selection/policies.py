@@ -23,6 +23,7 @@ from tamis.selection.by_loss import (
 )
 from tamis.selection.policy import Policy, said
 from tamis.selection.robust import (
+    align_prune,
     co_teaching,
     divbs,
     mixture_filter,
@@ -106,6 +107,7 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     "self_paced": self_paced,
     "co_teaching": co_teaching,
     "mixture_filter": mixture_filter,
+    "align_prune": align_prune,
     "divbs": divbs,
 }
 

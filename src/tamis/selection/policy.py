@@ -26,6 +26,7 @@ class Focal:
     """(1 - p)^gamma l with p = exp(-l): the focal loss, for cross-entropy ``l`` ``[b]`` in nats.
 
     Example:
+        >>> import torch
         >>> Focal(0.0)(torch.tensor([0.5]))
         tensor([0.5000])
 

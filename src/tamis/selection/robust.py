@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from tamis.observe.alignment import Alignment, loss_beside_reference
 from tamis.observe.reducers import Last
 from tamis.observe.relative import ClassWeightedReducibleLoss, gradient_gram, reducible_loss, small_loss
 from tamis.observe.scores import Score
 from tamis.selection.policy import Irreducible, Needs, Policy, said
-from tamis.selection.rules import MixtureFilter, OrthogonalDraw, TopK
-from tamis.selection.schedules import AfterPasses, Ramp
+from tamis.selection.rules import MixtureFilter, OrthogonalDraw, PruneBelowMean, TopK
+from tamis.selection.schedules import AfterPasses, Ramp, Window
 
 
 def rho_loss(keep: float = 0.1, holdout: float = 0.25, halves: bool = False) -> Policy:
@@ -137,6 +138,29 @@ def mixture_filter(family: str = "gaussian", threshold: float = 0.5, warmup: flo
     looked = Score("looked_small_loss", small_loss, Last(), False, reference, phase="select")
     rule = MixtureFilter(family, threshold)  # type: ignore[arg-type]  # the rule refuses what is no family
     return Policy(label, rule, reference, looked, AfterPasses(warmup), needs=Needs(refresh=1.0))
+
+
+def align_prune(drop: float = 0.5, until: float = 0.875) -> Policy:
+    """AlignPrune: InfoBatch that prunes by alignment: the correlation of an example's losses with a clean set's.
+
+    An example whose Dynamic Alignment Score over its last 10 visits lies below the mean is left out of an epoch with
+    probability ``drop``; those that stay weigh 1 / (1 - drop).
+
+    Cost: 1 - drop P(below) per epoch, and a look at the reference set (1 % of N, clean) every pass.
+    Fails when: no clean set is at hand; or losses fall together for all, and chance decides who is pruned.
+
+    Differs from the paper in that a visit is a pass that trained on the example, so pruned ones have fewer.
+
+    Reference: arXiv:2604.07306.
+
+    Example:
+        >>> align_prune().needs.reference
+        0.01
+    """
+    label, reference = said("align_prune", drop=drop, until=until), "AlignPrune, arXiv:2604.07306"
+    aligned = Score("alignment", loss_beside_reference, Alignment(), False, reference)
+    needs, window = Needs(reference=0.01), Window(0.0, until)
+    return Policy(label, PruneBelowMean(drop), reference, aligned, window, needs=needs, plain_mean=True)
 
 
 def divbs(keep: float = 0.1) -> Policy:

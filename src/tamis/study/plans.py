@@ -63,6 +63,7 @@ CATALOGUE = (
     "co_teaching(forget=0.2, passes=2)",
     "mixture_filter(family='gaussian', threshold=0.5, warmup=2)",
     "mixture_filter(family='beta', threshold=0.5, warmup=2)",
+    "align_prune(drop=0.5, until=0.875)",
     "divbs(keep=0.1)",
 )
 
