@@ -10,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.corrupt import INJECTORS, injector, random_labels
+from tamis.corrupt import INJECTORS, asymmetric_labels, injector, random_labels
+from tamis.corrupt.labels import LOOK_ALIKE
 from tamis.corrupt.nested import choose
 from tamis.types import Arrays, Kind, TamisError, Truth
 
 DAMAGING = sorted(set(INJECTORS) - {"none"})
-MISLABELING = ["random_labels", "random_labels_exclusive"]
+MISLABELING = ["asymmetric_labels", "pair_flip", "random_labels", "random_labels_exclusive"]
 REWRITING = ["gaussian_pixels", "shuffled_pixels"]
 
 
@@ -23,7 +24,7 @@ def stream(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def data(n: int = 300, shape: tuple[int, ...] = (3, 4, 5), classes: int = 5) -> Arrays:
+def data(n: int = 300, shape: tuple[int, ...] = (3, 4, 5), classes: int = 10) -> Arrays:
     g = stream(99)
     return Arrays(torch.randn(n, *shape, generator=g), torch.randint(classes, (n,), generator=g), classes)
 
@@ -207,3 +208,16 @@ def test_mistakes_are_answered_in_one_sentence(call: Callable[[], object], sente
 
 def test_one_class_keeps_its_labels_under_inclusive_noise() -> None:
     assert injector("random_labels", 1.0)(data(classes=1), stream())[1].realised_rate == 0.0
+
+
+def test_asymmetric_labels_follow_their_map_and_refuse_another_number_of_classes() -> None:
+    clean = data(2000)
+    noisy, _ = injector("asymmetric_labels", 0.3)(clean, stream())
+    moved = noisy.y != clean.y
+    assert int(moved.sum()) == 600
+    assert (torch.tensor(LOOK_ALIKE)[clean.y[moved]] == noisy.y[moved]).all()
+    assert sorted(LOOK_ALIKE) == list(range(10)), "every class is somebody's look-alike once"
+    stays, _ = asymmetric_labels(1.0, [0, 0, 2])(data(50, classes=3), stream())
+    assert set(stays.y.tolist()) == {0, 2}
+    with pytest.raises(TamisError, match="give one class for each"):
+        asymmetric_labels(0.3)(data(classes=5), stream())

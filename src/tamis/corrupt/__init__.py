@@ -12,7 +12,7 @@ from functools import partial
 import torch
 
 from tamis.corrupt.inputs import gaussian_pixels, shuffled_pixels
-from tamis.corrupt.labels import random_labels
+from tamis.corrupt.labels import asymmetric_labels, pair_flip, random_labels
 from tamis.corrupt.nested import Injector, check_rate
 from tamis.types import Arrays, TamisError, Truth
 
@@ -41,6 +41,8 @@ INJECTORS: dict[str, Callable[[float], Injector]] = {
     "none": none,
     "random_labels": random_labels,
     "random_labels_exclusive": partial(random_labels, exclusive=True),
+    "pair_flip": pair_flip,
+    "asymmetric_labels": asymmetric_labels,
     "shuffled_pixels": shuffled_pixels,
     "gaussian_pixels": gaussian_pixels,
 }
@@ -67,9 +69,11 @@ def injector(name: str, rate: float = 0.0) -> Injector:
 __all__ = [
     "INJECTORS",
     "Injector",
+    "asymmetric_labels",
     "gaussian_pixels",
     "injector",
     "none",
+    "pair_flip",
     "random_labels",
     "shuffled_pixels",
 ]
