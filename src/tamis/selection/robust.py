@@ -11,13 +11,15 @@ from tamis.selection.rules import MixtureFilter, OrthogonalDraw, PruneBelowMean,
 from tamis.selection.schedules import AfterPasses, Ramp, Window
 
 
-def rho_loss(keep: float = 0.1, holdout: float = 0.25, halves: bool = False) -> Policy:
+def rho_loss(keep: float = 0.1, holdout: float = 0.25, halves: bool = False, passes: float = 10.0) -> Policy:
     """RHO-LOSS: train on the ``keep`` share with the highest loss minus irreducible loss.
 
     The irreducible loss is that of a model trained on a ``holdout`` share of the training set, which is then not
     trained on; with ``halves`` two models, each trained on one half, score the other, and nothing is held out.
+    They train for ``passes`` over their part.
 
-    Cost: forward / keep + step per trained example (4.3 steps at keep .1), and the training of the reference models.
+    Cost: forward / keep + step per trained example (4.3 steps at keep .1), and the training of the reference models:
+    passes x holdout epochs, or ``passes`` with halves.
     Knobs: keep .1 as published; larger is cheaper. Fails when: a class is rare or hard in the holdout set: its
     irreducible loss is high, and it is starved.
 
@@ -30,8 +32,12 @@ def rho_loss(keep: float = 0.1, holdout: float = 0.25, halves: bool = False) -> 
         >>> rho_loss().candidates(32)
         320
     """
-    label = said("rho_loss", keep=keep, **({"halves": True} if halves else {"holdout": holdout}))
-    reference, needs = "Mindermann et al. 2022, arXiv:2206.07137", Needs(irreducible=Irreducible(holdout, halves))
+    form: dict[str, float] = {"halves": True} if halves else {"holdout": holdout}
+    label = said("rho_loss", keep=keep, **form, **({"passes": passes} if passes != 10 else {}))
+    reference, needs = (
+        "Mindermann et al. 2022, arXiv:2206.07137",
+        Needs(irreducible=Irreducible(holdout, halves, passes)),
+    )
     return Policy(label, TopK(keep), reference, reducible_loss, level="batch", needs=needs)
 
 

@@ -56,7 +56,7 @@ CATALOGUE = (
     "infobatch(drop=0.5, until=0.875)",
     "batch_loss_score(drop=0.5, until=0.875, momentum=0.7)",
     "rho_loss(keep=0.1, holdout=0.25)",
-    "rho_loss(keep=0.1, halves=True)",
+    "rho_loss(keep=0.1, halves=True, passes=3)",
     "reducr(keep=0.1, holdout=0.25, eta=0.1)",
     "self_paced(start=0.5)",
     "small_loss_selection(forget=0.2, passes=2)",
