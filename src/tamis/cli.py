@@ -124,15 +124,27 @@ def _policies() -> list[Entry]:
 
 
 def _scores() -> list[Entry]:
+    from tamis.observe.model_scores import MODEL_SCORES
     from tamis.observe.reducers import bytes_per_example
     from tamis.observe.scores import SCORES
+    from tamis.observe.step_cost import microseconds
+
+    def facts(higher_is_harder: bool, needs: tuple[str, ...], held: str, cost: str, reference: str) -> str:
+        harder = "higher" if higher_is_harder else "lower"
+        return f"{harder} is harder; needs {', '.join(needs)}; {held}; {cost}; {reference}"
 
     entries = []
     for make in SCORES.values():
         score = make()
-        harder = "higher" if score.higher_is_harder else "lower"
-        facts = f"{harder} is harder; {bytes_per_example(score.reducer)} bytes per example; {score.reference}"
-        entries.append((score.name, facts, _first_line(make)))
+        cost = f"{microseconds(score):.0f} µs a step of 256 examples, 10 classes"
+        needs = score.needs or ("loss",)
+        held = f"{bytes_per_example(score.reducer)} bytes per example"
+        entries.append(
+            (score.name, facts(score.higher_is_harder, needs, held, cost, score.reference), _first_line(make))
+        )
+    for row in MODEL_SCORES.values():
+        about = facts(row.higher_is_harder, row.needs, row.holds, row.cost, row.reference)
+        entries.append((row.name, about, _first_line(row.function)))
     return entries
 
 
