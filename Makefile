@@ -12,7 +12,7 @@ PIP     := $(BIN)/python -m pip install $(if $(MAKE_TERMOUT),,--quiet) --disable
 FASHION := /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
 
 .DEFAULT_GOAL := help
-.PHONY: help study test lint format docs bench pins clean fashion chromium
+.PHONY: help study test lint format cards docs bench pins clean fashion chromium
 
 help: ## this text
 	@echo "Tamis. Two commands do everything on a fresh machine: make study, make test."
@@ -35,6 +35,9 @@ lint: $(call STAMP,dev) ## style and types
 format: $(call STAMP,dev) ## write the code in the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+cards: $(call STAMP,run) ## the catalogue's pages, from the code and the records
+	@$(BIN)/python scripts/cards.py
 
 docs: $(call STAMP,docs) ## the documentation, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
