@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import importlib.util
 import inspect
 import math
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -368,6 +370,75 @@ def test_a_fit_that_gives_no_probabilities_is_told(wrong: torch.Tensor) -> None:
         out_of_fold.out_of_fold(
             lambda x, y, held: wrong, torch.zeros(4, 1), torch.arange(4) % 2, 2, generator=generator(0, "f")
         )
+
+
+class SlowAum:
+    """aum's calculator by its documentation: the mean over updates of the label's logit less the best other's."""
+
+    def __init__(self, folder: str) -> None:
+        self.margins: dict[int, list[float]] = {}
+
+    def update(self, z: torch.Tensor, y: torch.Tensor, ids: list[int]) -> dict[int, SimpleNamespace]:
+        for row, label, i in zip(z.numpy(), y.tolist(), ids, strict=True):  # a margin in float32, the mean in double
+            self.margins.setdefault(i, []).append(float(row[label] - max(v for k, v in enumerate(row) if k != label)))
+        return {i: SimpleNamespace(aum=sum(self.margins[i]) / len(self.margins[i])) for i in ids}
+
+
+def slow_quality(y: np.ndarray, p: np.ndarray, method: str) -> np.ndarray:
+    """cleanlab's two scores by its documentation."""
+    rows = [(row[label], max(v for k, v in enumerate(row) if k != label)) for row, label in zip(p, y, strict=True)]
+    return np.array([own if method == "self_confidence" else (own - other + 1) / 2 for own, other in rows])
+
+
+@pytest.fixture
+def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The benchmark as a module, on a small batch."""
+    path = Path(__file__).parents[1] / "benchmarks" / "peers.py"
+    spec = importlib.util.spec_from_file_location("peers", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "peers", module)  # its dataclass asks for it
+    spec.loader.exec_module(module)
+    for name, value in {"BATCH": 8, "CLASSES": 5, "REPEATS": 1}.items():
+        monkeypatch.setattr(module, name, value)
+    return module
+
+
+def test_the_benchmark_holds_us_to_the_documented_formulas(peers: ModuleType) -> None:
+    """Neither peer is installed by ``make test``: their documented formulas stand in for them, in plain loops."""
+    rows = peers.against_aum(SlowAum) + peers.against_cleanlab(slow_quality)
+    assert [row.name.split(",")[0] for row in rows] == ["aum", "aum", "cleanlab", "cleanlab"]
+    assert all(row.difference <= row.allowed <= 1e-6 for row in rows)
+    assert [row.faster for row in rows] == [50, 50, 0, 0]
+    assert all(row.ours > 0 < row.theirs for row in rows)
+    assert peers.table(rows).count("\n") == 4
+
+
+def test_the_benchmark_sees_what_is_not_equal_and_what_is_not_faster(peers: ModuleType) -> None:
+    class Off(SlowAum):
+        def update(self, *given: object) -> dict[int, SimpleNamespace]:
+            return {i: SimpleNamespace(aum=r.aum + 1e-4) for i, r in super().update(*given).items()}  # type: ignore[arg-type]
+
+    assert not any(row.holds for row in peers.against_aum(Off))
+    assert not any(row.holds for row in peers.against_cleanlab(lambda *a, method: slow_quality(*a, method) * 0.999))
+    assert peers.Row("x", 0.0, 0.0, 1.0, 50.0, 50).holds
+    assert not peers.Row("x", 0.0, 0.0, 1.0, 49.0, 50).holds
+    assert "NO" in peers.table([peers.Row("x", 1.0, 0.0, 1.0, 1.0)])
+
+
+@pytest.mark.parametrize("missing", ["aum", "cleanlab"])
+def test_the_benchmark_names_a_peer_that_is_not_installed(
+    peers: ModuleType, missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("aum", "cleanlab", "cleanlab.rank"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(AUMCalculator=0, get_label_quality_scores=0))
+    for name in (missing, f"{missing}.rank"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert peers.main() == 2
+    said = capsys.readouterr().err
+    assert missing in said
+    assert "pip install 'tamis[peers]'" in said
 
 
 # --- neighbours -------------------------------------------------------------------------------------------------------
