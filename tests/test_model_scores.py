@@ -309,6 +309,24 @@ def test_vog_equals_its_twin(name: str) -> None:
     assert gradients.vog(models, x, y, batch=4).tolist() == pytest.approx(slow_vog(models, x, y), abs=1e-3)
 
 
+def test_vog_before_and_after_it_is_normalised_by_hand() -> None:
+    """Gradients 1 and 3 of one checkpoint or the other: a deviation of 1; of equal ones, 0; of a class's equals, 0."""
+
+    def model(*weights: float) -> nn.Module:
+        with torch.random.fork_rng([]):
+            layer = nn.Linear(2, 3, bias=False)
+        layer.weight.data = torch.tensor([weights, (0.0, 0.0), (0.1, 0.7)])
+        return layer
+
+    both, y = [model(1.0, 5.0), model(3.0, 5.0)], torch.tensor([0, 1, 0, 2, 0])
+    both[1].weight.data[2] = torch.tensor([0.4, 0.8])
+    raw = gradients.input_gradient_deviation(both, torch.ones(5, 2), y)
+    assert raw.tolist() == pytest.approx([0.5, 0.0, 0.5, 0.1, 0.5])
+    assert gradients.vog(both, torch.ones(5, 2), y).tolist() == [0.0] * 5
+    odd = gradients.vog(both, torch.ones(7, 2), torch.full((7,), 2))
+    assert odd.tolist() == [0.0] * 7, "a sum of seven tenths is rounded, and stays nothing"
+
+
 # --- probabilities ----------------------------------------------------------------------------------------------------
 
 
@@ -526,6 +544,12 @@ def test_beyond_the_limit_faiss_is_asked_and_answers_alike(monkeypatch: pytest.M
     got = nearest(h, 5)
     assert torch.equal(got[0], want[0])
     assert torch.equal(got[1], want[1])
+
+
+def test_up_to_the_limit_faiss_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "EXACT_LIMIT", 30)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert nearest(randn(30, 4), 5)[0].shape == (30, 5)
 
 
 def test_without_faiss_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
