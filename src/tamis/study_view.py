@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
@@ -34,7 +35,7 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
         How many runs failed.
     """
     from tamis.report.study import study_report  # plots are heavy to import
-    from tamis.study.evaluate import main_table
+    from tamis.study.evaluate import main_table, score_table
 
     console = Console()
     total = sum(1 for _ in plan.jobs())
@@ -93,6 +94,9 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
             part = slice(start, start + fitting)
             block = [[row[0], *row[part]] for row in rows]
             print_table(title if start == 1 else "", [columns_[0], *columns_[part]], block, console)
+    if (out / "scores.parquet").exists():
+        columns_, rows = score_table(pl.read_parquet(out / "scores.parquet"))
+        print_table("AUROC of mislabeled examples: all clean | the hardest tenth", columns_, rows, console)
     if failures:
         console.print(
             f"[red]{len(failures)} runs failed[/red]; their errors stand in the page; "

@@ -50,17 +50,25 @@ def study_report(out: Path) -> Path:
         raise TamisError(
             f"the records in {out} cannot be read ({error}); run the study again to gather them."
         ) from error
-    page = out / "report.html"
-    write_whole(page, render(runs, curves, plan, environment).encode())
+    page, found = out / "report.html", out / "scores.parquet"
+    scores = pl.read_parquet(found) if found.exists() else None
+    write_whole(page, render(runs, curves, plan, environment, scores).encode())
     return page
 
 
-def render(runs: pl.DataFrame, curves: pl.DataFrame, plan: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+def render(
+    runs: pl.DataFrame,
+    curves: pl.DataFrame,
+    plan: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    scores: pl.DataFrame | None = None,
+) -> str:
     """The page as text. Everything that came from a record or a plan is escaped.
 
     Args:
         runs, curves: a study's gathered tables.
         plan: the content of ``plan.json``. environment: of ``environment.json``; both may be empty.
+        scores: of ``scores.parquet``, where the plan measures difficulty scores.
     """
     loader = jinja2.FileSystemLoader(HERE)
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -75,6 +83,7 @@ def render(runs: pl.DataFrame, curves: pl.DataFrame, plan: Mapping[str, Any], en
         headline=headline(runs),
         notes=_notes(None, plan, environment),
         settings=settings,
+        scores=None if scores is None else tables.scores(scores),
         judged=JUDGED,
         cheaper=CHEAPER,
         key=legend_mark,

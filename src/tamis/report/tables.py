@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from tamis.report.words import interval, number, percent, points
-from tamis.study.evaluate import main_entry
+from tamis.study.evaluate import main_entry, score_table
 from tamis.study.paper import cell_name, published
 
 Row = dict[str, Any]
@@ -112,6 +112,13 @@ def cost_speedups(frame: pl.DataFrame) -> Table:
     caption = (
         "Cost to reach the best fully decayed uniform error (read on the method's curve, learning rate not yet decayed)"
     )
+    return Table(caption, columns, rows)
+
+
+def scores(frame: pl.DataFrame) -> Table:
+    """How well each difficulty score finds what is mislabeled."""
+    columns, rows = score_table(frame)
+    caption = "AUROC of mislabeled examples: against all clean ones | against the hardest tenth of them"
     return Table(caption, columns, rows)
 
 

@@ -35,6 +35,35 @@ from tamis.selection.robust import (
 from tamis.selection.rules import Everything, UniformDraw
 from tamis.types import TamisError
 
+__all__ = [
+    "POLICIES",
+    "Policy",
+    "align_prune",
+    "batch_loss_score",
+    "biased_importance",
+    "co_teaching",
+    "divbs",
+    "focal",
+    "importance_sampling",
+    "infobatch",
+    "loss_proportional",
+    "mixture_filter",
+    "online_batch_selection",
+    "ordered_sgd",
+    "policy",
+    "random_subset",
+    "reducr",
+    "rho_loss",
+    "rs2",
+    "selective_backprop",
+    "selective_backprop_composer",
+    "selective_backprop_inbatch",
+    "self_paced",
+    "small_loss_selection",
+    "top_k",
+    "uniform",
+]
+
 
 def _literal(node: ast.expr) -> object:
     """A literal, or a fraction of two numbers."""

@@ -247,6 +247,29 @@ def crossover(runs: pl.DataFrame, generator: np.random.Generator | None = None, 
     return pl.DataFrame(rows, schema={**keys, **dict.fromkeys(numbers, pl.Float64), **counts}, orient="row")
 
 
+def score_table(scores: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """How well each score finds what is mislabeled, as text: columns and rows, the best mean over all cells first.
+
+    A cell is the AUROC against all clean examples and, behind the bar, against the hardest tenth of them, each a mean
+    over seeds ± the half-width of its 95 % interval. ``trainings`` come on top of the run that is scored.
+    """
+    cells = scores.select("corruption", "rate").unique(maintain_order=True).rows()
+    by = ["score", "trainings", "corruption", "rate"]
+    means: dict[str, dict[tuple[str, float], str]] = {}
+    for column in ("auroc", "auroc_hardest"):
+        for row in over_seeds(scores.with_columns(difference=pl.col(column)), by, []).iter_rows(named=True):
+            said, cell = means.setdefault(row["score"], {}), (row["corruption"], row["rate"])
+            half = "" if row["high"] is None else f" ± {row['high'] - row['difference']:.3f}"
+            number = "—" if row["difference"] is None else f"{row['difference']:.3f}{half}"
+            said[cell] = f"{said[cell]} | {number}" if cell in said else number
+    best = scores.group_by("score", "trainings").agg(pl.mean("auroc")).sort("auroc", descending=True, nulls_last=True)
+    rows = [
+        [name, f"{trainings:g}", *(means[name].get(cell, "—") for cell in cells)]
+        for name, trainings, _ in best.iter_rows()
+    ]
+    return ["score", "trainings", *(cell_name(*cell) for cell in cells)], rows
+
+
 def main_cells(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
     """The paper's table, long: per place and policy the ``error`` with ``low``, ``high``, ``n``, and ``speedup``."""
     ok = finished(runs).filter(pl.col("role") != "control")

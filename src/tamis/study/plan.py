@@ -33,7 +33,8 @@ class Setting:
     Attributes:
         dataset, model: names of the tables. size: training examples drawn from the training split, 0 = all.
         width: the model's, 0 = its default. epochs: the standard run's passes over the training set.
-        ladder: budgets of the control curves, as fractions of ``epochs``; above 1 for uniform alone. augment: random crop and flip.
+        ladder: budgets of the control curves, fractions of ``epochs``, above 1 for uniform alone.
+        augment: random crop and flip.
         points: of each curve (a control has its end alone). watch: training examples that a look looks at.
         step_seconds: rough seconds of one step on one core, for the prediction of hours alone.
     """
@@ -58,6 +59,7 @@ class Plan:
 
     Attributes:
         cells: corruption and rate. methods: policy labels.
+        scores: the standard runs record every difficulty score, and what each finds of the noise is measured.
         unit: of the methods' budget: as many ``passes`` as the standard, the paper's way, or the same ``cost``.
         controls: of ``uniform`` and ``random_subset``, each a curve over every setting's ladder.
     """
@@ -70,6 +72,7 @@ class Plan:
     controls: tuple[str, ...] = ("uniform", "random_subset")
     note: str = ""
     unit: str = "passes"
+    scores: bool = False
 
     def jobs(self) -> Iterator[Job]:
         """Every run, the standard of a cell and seed before its methods and controls; seed by seed, so that a study
@@ -77,7 +80,18 @@ class Plan:
         for setting in self.settings:
             for seed in setting.seeds:
                 for corruption, rate in self.cells:
-                    yield Job(setting, corruption, rate, "uniform", "standard", seed, setting.epochs, "passes")
+                    yield Job(
+                        setting,
+                        corruption,
+                        rate,
+                        "uniform",
+                        "standard",
+                        seed,
+                        setting.epochs,
+                        "passes",
+                        "",
+                        self.scores,
+                    )
                     for method in self.methods:
                         yield Job(setting, corruption, rate, method, "method", seed, setting.epochs, self.unit)
                     for control in self.controls:
@@ -153,6 +167,7 @@ class Job:
     budget: float
     unit: str
     control: str = ""
+    scores: bool = False
 
     @property
     def watched(self) -> bool:
@@ -172,6 +187,8 @@ class Job:
     def hash(self, prices: Mapping[str, Any], threads: int) -> str:
         """The run's name: a hash of everything its record is a function of."""
         content = {**dataclasses.asdict(self), "prices": prices, "threads": threads, "schema": SCHEMA}
+        if not self.scores:
+            content.pop("scores")
         for other_runs in ("seeds", "ladder", "epochs", "step_seconds"):  # of the grid, not of this run
             content["setting"].pop(other_runs)
         content["setting"].update(points=self.points, watch=self.setting.watch if self.watched else 0)

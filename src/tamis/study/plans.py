@@ -128,6 +128,15 @@ PLANS: dict[str, Plan] = {
             note="Published settings, but for what a budget of 10 epochs cannot hold: warm-ups of 10 epochs are 2.",
         ),
         Plan(
+            "scores",
+            "Which difficulty score finds wrong labels? Every score of the catalogue, on three kinds of label noise.",
+            (dataclasses.replace(FASHION_MLP, seeds=(0, 1, 2), ladder=(), points=1, watch=0),),
+            (("random_labels_exclusive", 0.2), ("random_labels_exclusive", 0.4), ("asymmetric_labels", 0.3)),
+            (),
+            (),
+            scores=True,
+        ),
+        Plan(
             "paper",
             "The published setting: WideResNet-28-10 on CIFAR-10, 100 epochs, for whoever has the GPU hours.",
             (Setting("cifar10", "wide_resnet", epochs=100, size=0, seeds=(0, 1, 2), ladder=(0.3, 0.5, 0.7),

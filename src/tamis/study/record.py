@@ -32,6 +32,13 @@ CURVE_COLUMNS: dict[str, Any] = {
     "worst_class_error": pl.Float64, "warmup": pl.Boolean, "selecting": pl.Float64, "noise_share": pl.Float64,
     "noise_share_predicted": pl.Float64, "noise_share_open_loop": pl.Float64, "noise_fitted": pl.Float64,
 }  # fmt: skip
+SCORE_KEYS = {
+    "run": pl.String, "dataset": pl.String, "size": pl.Int64, "model": pl.String, "corruption": pl.String,
+    "rate": pl.Float64, "seed": pl.Int64,
+}  # fmt: skip
+SCORE_COLUMNS = {
+    **SCORE_KEYS, "score": pl.String, "auroc": pl.Float64, "auroc_hardest": pl.Float64, "trainings": pl.Float64,
+}  # fmt: skip
 TIMING_COLUMNS: dict[str, Any] = {
     "run": pl.String, "train_seconds": pl.Float64, "evaluate_seconds": pl.Float64, "total_seconds": pl.Float64,
 }  # fmt: skip
@@ -127,6 +134,13 @@ def gather(out: Path, records: Iterable[Mapping[str, Any]]) -> tuple[pl.DataFram
     runs = pl.DataFrame(rows, schema=RUN_COLUMNS)
     points = pl.DataFrame(curves, schema=CURVE_COLUMNS)
     timings = [{"run": r["row"]["run"], **{k: r["timing"].get(k) for k in list(TIMING_COLUMNS)[1:]}} for r in records]
+    found = [
+        {key: record["row"].get(key) for key in SCORE_KEYS} | score
+        for record in records
+        for score in record.get("scores", ())
+    ]
+    if found:
+        write_parquet(out / "scores.parquet", pl.DataFrame(found, schema=SCORE_COLUMNS))
     write_parquet(out / "runs.parquet", runs)
     write_parquet(out / "curves.parquet", points)
     write_parquet(out / "timings.parquet", pl.DataFrame(timings, schema=TIMING_COLUMNS))

@@ -6,21 +6,23 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
-from torch import nn
 
 from tamis.corrupt import injector
 from tamis.data.augment import augment as crop_and_flip
 from tamis.data.sources import Dataset, load, subset
 from tamis.loop import train
-from tamis.models import build
+from tamis.models import Network, build
 from tamis.observe import signals
+from tamis.observe.scores import SCORES
 from tamis.providing import provide
 from tamis.selection.cost import PriceList, measure_prices
 from tamis.selection.policies import policy
 from tamis.selection.rules import PowerDraw, StreamingPower
 from tamis.study import noise
+from tamis.study.detection import Lab, detection, hardest, model_columns
 from tamis.study.plan import Job, Setting
 from tamis.types import Arrays, generator
 
@@ -47,7 +49,7 @@ def run(
     data, truth = injector(job.corruption, job.rate)(dataset.train, generator(job.seed, "corrupt"))
     on_device, augment = _to(data, device), crop_and_flip if job.setting.augment else None
 
-    def network(seed: int) -> nn.Module:
+    def network(seed: int) -> Network:
         width = job.setting.width or None
         return build(job.setting.model, tuple(data.x.shape[1:]), data.classes, width=width, seed=seed).to(device)
 
@@ -78,7 +80,13 @@ def run(
         watch_size=job.setting.watch,
         progress=progress,
         given=given,
+        record=[score() for score in SCORES.values()] if job.scores else None,
     )
+    columns, found = dict(record.examples), []
+    if job.scores:
+        lab = Lab(on_device, network, job.setting.recipe, job.budget, job.seed)
+        columns |= model_columns(model, lab)
+        found = detection(columns, truth, _hardest(job, device))
     batch = job.setting.recipe.batch
     curve = noise.curve(record, truth, chosen, batch, job.setting.recipe.warmup)
     selecting = noise.pooled(curve, "noise_share") is not None
@@ -109,7 +117,7 @@ def run(
             "given_label": data.y.numpy(),
             "true_label": truth.label.numpy(),
             "kind": truth.kind.numpy(),
-            **record.examples,
+            **columns,
         }
     )
     return {
@@ -118,7 +126,21 @@ def run(
         "open_loop": open_loop,
         "timing": dict(record.seconds),
         "cell": _cell(job),
+        **({"scores": found} if job.scores else {}),
     }, examples
+
+
+def _hardest(job: Job, device: str) -> np.ndarray:
+    """The hardest tenth of the clean data: 5 folds of 8 passes on the true labels, the same for every run."""
+    setting = job.setting
+    data = _to(dataset_for(setting).train, device)
+
+    def network(seed: int) -> Network:
+        shape = tuple(data.x.shape[1:])
+        return build(setting.model, shape, data.classes, width=setting.width or None, seed=seed).to(device)
+
+    key = (setting.dataset, setting.size, setting.model, setting.width, setting.recipe)
+    return hardest(key, lambda: Lab(data, network, setting.recipe, 8.0, 1))
 
 
 def failed(job: Job, plan: str, name: str, error: str) -> dict[str, Any]:
