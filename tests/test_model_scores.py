@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import inspect
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tamis import cli
+from tamis.corrupt import injector
+from tamis.data import load
 from tamis.models import build
 from tamis.observe import gradients, neighbours, out_of_fold, second_split
 from tamis.observe.features import activations, last_linear, logits, penultimate, quiet
@@ -408,16 +411,22 @@ def slow_quality(y: np.ndarray, p: np.ndarray, method: str) -> np.ndarray:
     return np.array([own if method == "self_confidence" else (own - other + 1) / 2 for own, other in rows])
 
 
-@pytest.fixture
-def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The benchmark as a module, on a small batch."""
-    path = Path(__file__).parents[1] / "benchmarks" / "peers.py"
-    spec = importlib.util.spec_from_file_location("peers", path)
+def script(path: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A file that is no part of the package, as a module."""
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "peers", module)  # its dataclass asks for it
+    monkeypatch.setitem(sys.modules, name, module)  # its dataclasses ask for it
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The benchmark, on a small batch."""
+    module = script("benchmarks/peers.py", monkeypatch)
     for name, value in {"BATCH": 8, "CLASSES": 5, "REPEATS": 1}.items():
         monkeypatch.setattr(module, name, value)
     return module
@@ -702,3 +711,33 @@ def test_what_lies_between_two_classes_is_harder_by_vog() -> None:
 def test_what_is_far_away_is_harder_by_distance() -> None:
     h = torch.cat([randn(60, 8) * 0.1 + 1, randn(6, 8, stream="far") * 3])
     assert auroc(knn_distance(h, 5), torch.arange(66) >= 60) > 0.95
+
+
+# --- recipes ----------------------------------------------------------------------------------------------------------
+
+
+def claims(recipe: ModuleType) -> list[tuple[float, float]]:
+    """The figures of a recipe's docstring: mean and standard deviation."""
+    return [(float(m), float(s)) for m, s in re.findall(r"([\d.]+) ± ([\d.]+)", recipe.__doc__ or "")]
+
+
+def test_the_recipe_of_the_threshold_class_finds_what_it_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = script("recipes/aum_threshold.py", monkeypatch)
+    noisy, truth = injector("random_labels_exclusive", recipe.RATE)(load("digits").train, generator(0, "corrupt"))
+    wrong, found = truth.label != noisy.y, recipe.flagged(noisy, 0)
+    (recall, its_sd), (precision, sd), (spared, _) = claims(recipe)
+    assert float(found[wrong].float().mean()) == pytest.approx(recall, abs=4 * its_sd)
+    assert float(wrong[found].float().mean()) == pytest.approx(precision, abs=2.5 * sd)
+    assert spared < 0.05
+
+
+def test_the_recipe_of_second_split_forgetting_ranks_as_it_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = script("recipes/ssft.py", monkeypatch)
+    monkeypatch.setattr(recipe, "NETWORKS", 1)  # of the three that it averages
+    noisy, truth = injector("random_labels_exclusive", recipe.RATE)(load("digits").train, generator(0, "corrupt"))
+    ((auroc_claimed, _),) = claims(recipe)
+    score = recipe.scores(noisy, 0)
+    assert auroc_claimed - 0.03 < recipe.auroc(-score, truth.label != noisy.y) <= 1
+    assert recipe.auroc(-score, truth.label != noisy.y) == pytest.approx(auroc(-score, truth.label != noisy.y))
+    assert float(score.min()) >= 1
+    assert float(score.max()) <= recipe.SECOND + 1
