@@ -1,18 +1,30 @@
 """Corruption: injectors that damage a data set on purpose and say exactly what they did.
 
-A new kind of damage is one function in ``labels`` or ``inputs`` and one row of :data:`INJECTORS`.
+A new kind of damage is one function in the room it belongs to and one row of :data:`INJECTORS`.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
+import re
 from collections.abc import Callable
 from functools import partial
 
 import torch
 
+from tamis.corrupt.files import labels_from_file
 from tamis.corrupt.inputs import gaussian_pixels, shuffled_pixels
-from tamis.corrupt.labels import asymmetric_labels, pair_flip, random_labels
+from tamis.corrupt.instance import instance_dependent
+from tamis.corrupt.labels import (
+    CIFAR10_MAP,
+    LOOK_ALIKE,
+    asymmetric_labels,
+    class_conditional,
+    confusion_map,
+    pair_flip,
+    random_labels,
+)
 from tamis.corrupt.nested import Injector, check_rate
 from tamis.types import Arrays, TamisError, Truth
 
@@ -37,41 +49,70 @@ def none(rate: float = 0.0) -> Injector:
     return inject
 
 
-INJECTORS: dict[str, Callable[[float], Injector]] = {
+INJECTORS: dict[str, Callable[..., Injector]] = {
     "none": none,
     "random_labels": random_labels,
     "random_labels_exclusive": partial(random_labels, exclusive=True),
     "pair_flip": pair_flip,
     "asymmetric_labels": asymmetric_labels,
+    "class_conditional": class_conditional,
+    "instance_dependent": instance_dependent,
+    "labels_from_file": labels_from_file,
     "shuffled_pixels": shuffled_pixels,
     "gaussian_pixels": gaussian_pixels,
 }
 
 
-def injector(name: str, rate: float = 0.0) -> Injector:
-    """The injector of that name at that rate.
+def injector(label: str, rate: float = 0.0) -> Injector:
+    """The injector of that label at that rate: a name of the table, with literal settings where it takes some.
+
+    Args:
+        label: such as ``"random_labels"`` or ``"class_conditional(matrix=[[0.8, 0.2], [0, 1]])"``.
+        rate: in [0, 1]; what it is a share of stands in the injector's own description.
 
     Raises:
-        TamisError: if the name is unknown (with the nearest known one), or the rate is not in [0, 1].
+        TamisError: if the name is unknown (with the nearest known one), the settings cannot be read or are none of
+            its own, or the rate is not in [0, 1].
 
     Example:
         >>> data = Arrays(torch.rand(10, 1, 2, 2), torch.zeros(10, dtype=torch.int64), 2)
         >>> noisy, truth = injector("gaussian_pixels", 0.2)(data, torch.Generator().manual_seed(0))
         >>> truth.asked_rate, truth.realised_rate
         (0.2, 0.2)
+        >>> injector("asymmetric_labels(mapping=[1, 0])", 1.0)(data, torch.Generator())[0].y.unique()
+        tensor([1])
     """
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", label, re.DOTALL)
+    if match is None:
+        raise TamisError(f'"{label}" is not a corruption; write a name with settings, such as "fog(severity=3)".')
+    name, settings = match[1], match[2] or ""
     if name not in INJECTORS:
         near = difflib.get_close_matches(name, INJECTORS, 1, 0)[0]
         raise TamisError(f'there is no corruption "{name}"; did you mean "{near}"? (known: {", ".join(INJECTORS)})')
-    return INJECTORS[name](rate)
+    try:
+        call = ast.parse(f"f({settings})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or any(k.arg in (None, "rate") for k in call.keywords):
+            raise ValueError(settings)
+        values = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+        return INJECTORS[name](rate, **values)
+    except TamisError:
+        raise
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise TamisError(f'the settings of "{label}" cannot be read ({error}); write them as name=value.') from error
 
 
 __all__ = [
+    "CIFAR10_MAP",
     "INJECTORS",
+    "LOOK_ALIKE",
     "Injector",
     "asymmetric_labels",
+    "class_conditional",
+    "confusion_map",
     "gaussian_pixels",
     "injector",
+    "instance_dependent",
+    "labels_from_file",
     "none",
     "pair_flip",
     "random_labels",
