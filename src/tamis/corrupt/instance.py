@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from scipy.special import ndtr, ndtri
 from torch import Tensor
@@ -77,8 +78,10 @@ def flip_rates(rate: float, rank: Tensor, std: float = 0.1) -> Tensor:
     """
     if rate == 0:
         return torch.zeros_like(rank)
-    low, high = ndtr(-rate / std), ndtr((1 - rate) / std)
-    z = torch.from_numpy(ndtri((low + rank * (high - low)).numpy()))
+    alpha, beta = -rate / std, (1 - rate) / std
+    below = (ndtr(alpha) * (1 - rank) + ndtr(beta) * rank).numpy()
+    above = (ndtr(-alpha) * (1 - rank) + ndtr(-beta) * rank).numpy()  # each tail is read from its own side
+    z = torch.from_numpy(np.where(below < above, ndtri(below), -ndtri(above)))
     return (rate + std * z).clamp(0, 1)
 
 
