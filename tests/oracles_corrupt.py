@@ -42,3 +42,22 @@ def instance_dependent(data: Arrays, rate: float, std: float, generator: torch.G
         else:
             out.append(own)
     return out
+
+
+def long_tail(y: list[int], classes: int, imbalance: float, rate: float) -> list[int]:
+    """How many of each class are left."""
+    have = [y.count(c) for c in range(classes)]
+    mu = imbalance ** (-rate / (classes - 1))
+    return [min(have[c], max(1, round(max(have) * mu**c))) for c in range(classes)]
+
+
+def turned(picture: list[list[float]]) -> list[list[float]]:
+    """A square picture turned by 90 degrees, anticlockwise: the last column becomes the first row."""
+    h = len(picture)
+    return [[picture[j][h - 1 - i] for j in range(h)] for i in range(h)]
+
+
+def shifted(picture: list[list[float]], down: int, right: int) -> list[list[float]]:
+    """Every pixel comes from its neighbour; where there is none, from the edge."""
+    h, w = len(picture), len(picture[0])
+    return [[picture[min(max(i - down, 0), h - 1)][min(max(j - right, 0), w - 1)] for j in range(w)] for i in range(h)]

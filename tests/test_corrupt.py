@@ -19,7 +19,7 @@ from tamis.corrupt.labels import LOOK_ALIKE
 from tamis.corrupt.nested import choose
 from tamis.types import Arrays, Kind, TamisError, Truth
 
-DAMAGING = sorted(set(INJECTORS) - {"none"})
+DAMAGING = sorted(set(INJECTORS) - {"none", "long_tail"})
 MISLABELING = [
     "asymmetric_labels",
     "class_conditional",
@@ -30,8 +30,10 @@ MISLABELING = [
     "random_labels_exclusive",
 ]
 REWRITING = ["gaussian_pixels", "shuffled_pixels"]
+STRUCTURE = ["ambiguous", "duplicates", "out_of_distribution", "rare_subgroup"]
+SHORTENING = ["long_tail"]  # its own tests, in test_corrupt_structure.py: positions move
 WITHOUT_A_COUNT = {"instance_dependent": "flips are drawn one by one"}
-MOST: dict[str, float] = {}
+MOST = {"duplicates": 0.5, "rare_subgroup": 0.1}  # the largest of ten classes is at least a tenth
 FOLDER = tempfile.TemporaryDirectory()
 
 
@@ -62,7 +64,8 @@ def changed(before: Arrays, after: Arrays) -> torch.Tensor:
 
 
 def test_every_injector_of_the_table_is_tested() -> None:
-    assert sorted(MISLABELING + REWRITING) == DAMAGING
+    assert sorted(MISLABELING + REWRITING + STRUCTURE) == DAMAGING
+    assert sorted([*DAMAGING, *SHORTENING, "none"]) == sorted(INJECTORS)
 
 
 @pytest.mark.parametrize("name", DAMAGING)

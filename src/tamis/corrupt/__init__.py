@@ -13,7 +13,9 @@ from functools import partial
 
 import torch
 
+from tamis.corrupt.copies import ambiguous, duplicates, look_alikes
 from tamis.corrupt.files import labels_from_file
+from tamis.corrupt.foreign import out_of_distribution
 from tamis.corrupt.inputs import gaussian_pixels, shuffled_pixels
 from tamis.corrupt.instance import instance_dependent
 from tamis.corrupt.labels import (
@@ -25,7 +27,9 @@ from tamis.corrupt.labels import (
     pair_flip,
     random_labels,
 )
+from tamis.corrupt.mixed import mixed
 from tamis.corrupt.nested import Injector, check_rate
+from tamis.corrupt.structure import long_tail, rare_subgroup
 from tamis.types import Arrays, TamisError, Truth
 
 
@@ -60,6 +64,11 @@ INJECTORS: dict[str, Callable[..., Injector]] = {
     "labels_from_file": labels_from_file,
     "shuffled_pixels": shuffled_pixels,
     "gaussian_pixels": gaussian_pixels,
+    "long_tail": long_tail,
+    "rare_subgroup": rare_subgroup,
+    "duplicates": duplicates,
+    "ambiguous": ambiguous,
+    "out_of_distribution": out_of_distribution,
 }
 
 
@@ -106,15 +115,22 @@ __all__ = [
     "INJECTORS",
     "LOOK_ALIKE",
     "Injector",
+    "ambiguous",
     "asymmetric_labels",
     "class_conditional",
     "confusion_map",
+    "duplicates",
     "gaussian_pixels",
     "injector",
     "instance_dependent",
     "labels_from_file",
+    "long_tail",
+    "look_alikes",
+    "mixed",
     "none",
+    "out_of_distribution",
     "pair_flip",
     "random_labels",
+    "rare_subgroup",
     "shuffled_pixels",
 ]

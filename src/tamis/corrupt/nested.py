@@ -70,18 +70,16 @@ class Damage:
         change = self.change(data, order, self.count(n, len(order)), generator)
         return apply(data, [change], self.rate)
 
-    def count(self, n: int, room: int) -> int:
-        """How many of ``n`` examples it touches.
+    def count(self, n: int, room: int, slack: int = 0) -> int:
+        """How many of ``n`` examples it touches, where it has ``room`` of them; ``slack`` may be lost to rounding.
 
         Raises:
-            TamisError: if there is no ``room`` for them.
+            TamisError: if there is no room for them.
         """
-        count = round(self.rate * n)
-        if count > room * self.most + 0.5:
-            raise TamisError(
-                f"{self.name} was asked for on {count} of {n} examples; the data have room for {int(room * self.most)}."
-            )
-        return min(count, room)
+        count, limit = round(self.rate * n), int(room * self.most + 1e-9)
+        if count > limit + (slack or self.most < 1):
+            raise TamisError(f"{self.name} was asked for on {count} of {n} examples; there is room for {limit} here.")
+        return min(count, limit)
 
 
 def check_rate(rate: float) -> float:
@@ -109,6 +107,9 @@ def choose(n: int, rate: float, generator: torch.Generator) -> Tensor:
 
 def apply(data: Arrays, changes: Sequence[Change], rate: float) -> tuple[Arrays, Truth]:
     """The data after ``changes`` to disjoint examples, and the truth: what really differs, and the right labels.
+
+    The label of the truth belongs to the input that now stands there. Where an input was not replaced, that is the
+    label before; where it was, by a copy or a blend, it is the label of what replaced it.
 
     An example bears the kind of its change where its input or its given label is not what it was, and ``MISLABELED``
     where its given label is not the one that belongs to its input. The data handed in are not edited.
