@@ -9,6 +9,8 @@ from tamis.observe.scores import Score
 from tamis.selection import policies, rules, schedules
 from tamis.selection.cost import PriceList, measure_prices
 from tamis.selection.policy import Policy
+from tamis.separation.evidence import Evidence, gather_evidence
+from tamis.separation.separate import Verdicts, separate
 from tamis.sieve import Sieve
 from tamis.types import Arrays, Costs, Kind, Observation, Record, Selection, TamisError, Truth
 
@@ -17,6 +19,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Arrays",
     "Costs",
+    "Evidence",
     "Indexed",
     "Kind",
     "Observation",
@@ -28,11 +31,14 @@ __all__ = [
     "Sieve",
     "TamisError",
     "Truth",
+    "Verdicts",
+    "gather_evidence",
     "measure_prices",
     "policies",
     "reducers",
     "rules",
     "schedules",
     "scores",
+    "separate",
     "signals",
 ]

@@ -1,0 +1,131 @@
+"""What the given labels say of the true ones: class transition, posterior, and how many may be called wrong.
+
+Three kernels on one model: an example of true class i is given label j with probability ``T[i, j]``, whatever it looks
+like otherwise; a model says ``p(i | x)``. Then ``p(i | x, j) ~ p(i | x) T[i, j]``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tamis.types import TamisError
+
+
+def transition(probabilities: Tensor, given: Tensor, start: Tensor | None = None, rounds: int = 100) -> Tensor:
+    """The class transition matrix ``T[i, j] = P(given = j | true = i)``, rows summing to 1, by EM.
+
+    E: ``q_n(i) ~ p_n(i) T[i, y_n]``; M: ``T[i, j] ~ sum_n q_n(i) 1[y_n = j]``. The likelihood never falls.
+
+    Args:
+        probabilities: ``[N, K]`` of the true class, by models that did not train on the row's example: in-sample ones
+            agree with the given labels too often, and EM then finds no noise. given: ``[N]`` int64.
+        start: ``[K, K]``; None is .6 on the diagonal, which breaks the tie between a class and its permutations.
+        rounds: of EM.
+
+    Returns:
+        ``[K, K]`` float64. A class that nobody seems to belong to keeps its row of the start.
+
+    Raises:
+        TamisError: shapes that do not fit, labels out of range.
+
+    Example:
+        >>> p = torch.tensor([[0.9, 0.1]] * 3 + [[0.1, 0.9]] * 3)
+        >>> transition(p, torch.tensor([0, 0, 1, 1, 1, 1])).round(decimals=2)
+        tensor([[0.7100, 0.2900],
+                [0.0000, 1.0000]], dtype=torch.float64)
+
+    Fails when: more than half of a class bears another label; or the model's probabilities are far from calibrated.
+
+    Reference: Dawid & Skene 1979; Patrini et al. 2017, arXiv:1609.03683.
+    """
+    p, classes = _checked(probabilities, given)
+    t = torch.full((classes, classes), 0.4 / max(1, classes - 1), dtype=torch.float64, device=p.device)
+    t.fill_diagonal_(0.6 if classes > 1 else 1.0)
+    t = t if start is None else start.to(p)
+    for _ in range(rounds):
+        q = _joint(p, t, given)
+        q = q / q.sum(1, keepdim=True).clamp(min=1e-12)
+        counts = torch.zeros_like(t).index_add_(1, given, q.T)
+        mass = counts.sum(1, keepdim=True)
+        t = torch.where(mass > 1e-9, counts / mass.clamp(min=1e-9), t)
+    return t
+
+
+def true_label(probabilities: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
+    """``[N, K]`` float64 posterior of the true label: ``p(i | x, y) ~ p(i | x) T[i, y]``.
+
+    ``1 - p(y | x, y)`` is the probability that the given label is wrong.
+
+    Args:
+        probabilities: ``[N, K]``. matrix: ``[K, K]`` as :func:`transition` gives. given: ``[N]`` int64.
+
+    Example:
+        >>> true_label(torch.tensor([[0.8, 0.2]]), torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([1]))
+        tensor([[0.4000, 0.6000]], dtype=torch.float64)
+
+    Fails when: noise depends on the example and not on its class alone: it is too low where labels are often wrong.
+
+    Reference: Bayes' rule.
+    """
+    p, _ = _checked(probabilities, given)
+    joint = _joint(p, matrix.to(p), given)
+    total = joint.sum(1, keepdim=True)
+    own = torch.nn.functional.one_hot(given, p.shape[1]).double()
+    return torch.where(total > 1e-12, joint / total.clamp(min=1e-12), own)  # nothing explains it: as it was given
+
+
+def corrected_loss(logits: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
+    """Forward-corrected cross-entropy ``[B]``, in nats: ``-log sum_i p(i | x) T[i, y]``, with its graph.
+
+    What is minimised is the loss of the *given* label through the transition, so the model itself learns the true one
+    and need not memorise a wrong label to explain it.
+
+    Example:
+        >>> corrected_loss(torch.zeros(1, 2), torch.eye(2), torch.tensor([0]))
+        tensor([0.6931])
+
+    Reference: Patrini et al. 2017, arXiv:1609.03683.
+    """
+    column = matrix.to(logits.device, torch.float32).log().T[given]
+    return -torch.logsumexp(logits.float().log_softmax(1) + column.clamp(min=-30), 1)
+
+
+def flag(p: Tensor, fdr: float) -> Tensor:
+    """``[N]`` bool: the most examples, highest ``p`` first, of which at most the share ``fdr`` is expected to be clean.
+
+    The largest k with ``(1/k) sum_{i <= k} (1 - p_(i)) <= fdr``; holds as far as ``p`` is calibrated.
+
+    Example:
+        >>> flag(torch.tensor([0.99, 0.2, 0.91, 0.6]), 0.05)
+        tensor([ True, False,  True, False])
+
+    Raises:
+        TamisError: a target outside (0, 1).
+
+    Reference: Efron et al. 2001 (local false discovery rate); Sun & Cai 2007.
+    """
+    if not 0 < fdr < 1:
+        raise TamisError(f"fdr is {fdr!r}, but the share of false discoveries to accept lies inside (0, 1).")
+    order = p.argsort(descending=True, stable=True)
+    expected = (1 - p[order].double()).cumsum(0) / torch.arange(1, len(p) + 1, device=p.device)
+    count = int((expected <= fdr).sum())  # the running mean of rising numbers rises
+    flagged = torch.zeros(len(p), dtype=torch.bool, device=p.device)
+    flagged[order[:count]] = True
+    return flagged
+
+
+def _joint(p: Tensor, t: Tensor, given: Tensor) -> Tensor:
+    return p * t.T[given]
+
+
+def _checked(probabilities: Tensor, given: Tensor) -> tuple[Tensor, int]:
+    if probabilities.ndim != 2 or given.dtype != torch.int64 or given.shape != probabilities.shape[:1]:
+        raise TamisError(
+            f"probabilities must be [N, K] and given labels [N] int64, but they are {list(probabilities.shape)} and "
+            f"{list(given.shape)} {given.dtype}."
+        )
+    classes = probabilities.shape[1]
+    if len(given) and not 0 <= int(given.min()) <= int(given.max()) < classes:
+        raise TamisError(f"given labels must lie in 0..{classes - 1}, but reach from {given.min()} to {given.max()}.")
+    return probabilities.double(), classes

@@ -1,0 +1,225 @@
+"""Evidence: what networks say of every example while they learn past the noise.
+
+One run learns through a class transition matrix that it estimates itself, early, and then holds: the network minimises
+the loss of the *given* labels through the matrix and has no need to memorise a wrong one to explain it. Then the data
+are cut into folds, and a network for each learns through that matrix from the others and looks, after every pass, at
+its own fold. No look is of an example in training, so what is estimated from them does not lean towards "no noise".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from tamis.loop import Recipe
+from tamis.observe.features import logits, penultimate
+from tamis.observe.out_of_fold import folds_of
+from tamis.observe.posterior import corrected_loss, transition
+from tamis.sieve import Sieve
+from tamis.types import Arrays, Costs, TamisError, generator
+
+Network = Callable[[int], nn.Module]
+IGNORED = 1  # passes: before them a network knows nothing
+SETTLED = 3  # passes after which the matrix of a run is held: later, what is memorised says "no noise"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of ``N`` examples.
+
+    Attributes:
+        label: ``[N]`` int64, as given. loss: ``[N]`` float32, the mean over looks of ``-log p(label | x)``, in nats.
+        looks: ``[N]`` how often each was looked at. fold: ``[N]``, whose network looked; None: one that trained on it.
+        probabilities: ``[N, K]`` float32, the mean over looks of p(true class | x); None where losses alone are known.
+        matrix: ``[K, K]`` float64, P(given | true) as the networks trained through it, or None.
+        features: ``[N, D]`` penultimate features, or None.
+        costs: what it took, in examples.
+    """
+
+    label: Tensor
+    loss: Tensor
+    looks: Tensor
+    fold: Tensor | None = None
+    probabilities: Tensor | None = None
+    matrix: Tensor | None = None
+    features: Tensor | None = None
+    costs: Costs = Costs()
+
+
+def gather_evidence(
+    data: Arrays,
+    network: Network,
+    *,
+    recipe: Recipe = Recipe(),
+    passes: int = 10,
+    folds: int = 3,
+    fold_passes: int = 7,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Evidence:
+    """One run, and then a cross-fitted one through the matrix that it found: what :func:`~tamis.separate` reads best.
+
+    Cost: ``passes`` epochs, and ``fold_passes`` (folds - 1) more with a look at everything after each: 26.3 epochs at
+    the defaults, 2.6 runs of 10.
+
+    Args:
+        data: with the labels as they were given. network: seed to a fresh network that gives logits ``[B, K]``.
+        recipe: how each is trained. passes: of the first run. fold_passes: of each fold's network over its part.
+        folds: at least 2; 0 stops after the first run (see :func:`one_run`). progress: called with the fraction done.
+
+    Raises:
+        TamisError: too few passes to look twice, folds that leave less than a batch.
+
+    Example:
+        >>> import tamis
+        >>> data = Arrays(torch.randn(60, 4), torch.arange(60) % 2, 2)
+        >>> small = Recipe(batch=10)
+        >>> found = gather_evidence(data, lambda seed: nn.Linear(4, 2), recipe=small, passes=3, fold_passes=3)
+        >>> found.probabilities.shape, found.looks[0].item()
+        (torch.Size([60, 2]), 2.0)
+
+    Fails when: more than half of a class bears one other label; or examples are so few that (folds - 1)/folds of them
+    teach a network little.
+    """
+    whole = passes + fold_passes * max(0, folds - 1)
+    first = one_run(data, network, recipe=recipe, passes=passes, seed=seed, progress=_part(progress, 0, passes / whole))
+    if folds == 0:
+        return first
+    assert first.matrix is not None
+    second = cross_fit(
+        data, network, first.matrix, recipe=recipe, folds=folds, passes=fold_passes, seed=seed + 1,
+        progress=_part(progress, passes / whole, 1),
+    )  # fmt: skip
+    return replace(second, costs=first.costs + second.costs)
+
+
+def one_run(
+    data: Arrays,
+    network: Network,
+    *,
+    recipe: Recipe = Recipe(),
+    passes: int = 10,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Evidence:
+    """One run through a matrix that it estimates itself: the cost of training, and no pass more.
+
+    A look is the training pass itself, before the pass's own update, from the second on. The matrix is estimated after
+    each of the first passes, from all looks so far, and held from then on.
+
+    Fails when: read as a noise rate: the network has trained on what it is asked about, so the rate comes out low.
+    """
+    _enough(passes)
+    n, classes = len(data.y), data.classes
+    student = _Student(data, network(seed), recipe, passes, seed, _start(classes))
+    y, mean = data.y.cpu(), torch.zeros(n, classes)
+    looks, loss = torch.zeros(n), torch.zeros(n)
+    for number in range(passes):
+        p, seen = student.one_pass()
+        mean, looks = (p, seen) if number <= IGNORED else (mean + p, looks + seen)  # the first is for the matrix alone
+        loss = (torch.zeros(n) if number <= IGNORED else loss) - p.gather(1, y[:, None])[:, 0].clamp(
+            min=1e-12
+        ).log() * seen
+        if number < SETTLED:
+            known = looks > 0
+            student.matrix = transition(mean[known] / looks[known, None], y[known], student.matrix, rounds=5)
+        if progress is not None:
+            progress((number + 1) / passes)
+    unknown = looks == 0
+    average = torch.where(unknown[:, None], 1 / classes, mean / looks.clamp(min=1)[:, None])
+    return Evidence(
+        y, torch.where(unknown, torch.nan, loss / looks.clamp(min=1)), looks, None, average, student.matrix,
+        penultimate(student.model, data.x).flatten(1).cpu(), student.sieve.costs,
+    )  # fmt: skip
+
+
+def cross_fit(
+    data: Arrays,
+    network: Network,
+    matrix: Tensor,
+    *,
+    recipe: Recipe = Recipe(),
+    folds: int = 3,
+    passes: int = 7,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Evidence:
+    """Train a network for each fold on the others, through ``matrix``; each looks at its own fold after every pass."""
+    _enough(passes)
+    n, classes, y = len(data.y), data.classes, data.y.cpu()
+    fold = folds_of(y, folds, generator(seed, "folds"))
+    if n - int(torch.bincount(fold).max()) < recipe.batch:
+        raise TamisError(
+            f"{n} examples in {folds} folds leave less than a batch of {recipe.batch} to train on; lower the batch."
+        )
+    mean, loss = torch.zeros(n, classes), torch.zeros(n)
+    features, costs = None, Costs()
+    for k in range(folds):
+        held = (fold == k).nonzero().squeeze(1)
+        student = _Student(data, network(seed + k), recipe, passes, seed + k, matrix, fold == k)
+        for number in range(passes):
+            student.one_pass()
+            if number >= IGNORED:
+                p = logits(student.model, data.x[held]).softmax(1).cpu()
+                mean[held] += p
+                loss[held] -= p.gather(1, y[held, None])[:, 0].clamp(min=1e-12).log()
+            if progress is not None:
+                progress((k + (number + 1) / passes) / folds)
+        own = penultimate(student.model, data.x[held]).flatten(1).cpu()
+        features = torch.zeros(n, own.shape[1]) if features is None else features
+        features[held] = own
+        costs += student.sieve.costs + Costs(forwards=len(held) * (passes - IGNORED))
+    looks = passes - IGNORED
+    return Evidence(y, loss / looks, torch.full((n,), float(looks)), fold, mean / looks, matrix, features, costs)
+
+
+class _Student:
+    """A network that trains on all but the ``held``, through a transition matrix."""
+
+    def __init__(
+        self, data: Arrays, model: nn.Module, recipe: Recipe, passes: int, seed: int, matrix: Tensor,
+        held: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        self.data, self.model, self.recipe, self.matrix = data, model, recipe, matrix
+        self.sieve = Sieve(
+            len(data.y), "uniform", budget=passes, unit="passes", seed=seed, record=(), exclude=held,
+            loss_fn=lambda outputs, y: corrected_loss(outputs, self.matrix, y),
+        )  # fmt: skip
+        self.batches = self.sieve.batches(recipe.batch, drop_last=True)
+        self.optimizer = torch.optim.SGD(
+            model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0,
+            weight_decay=recipe.weight_decay,
+        )  # fmt: skip
+
+    def one_pass(self) -> tuple[Tensor, Tensor]:
+        """A pass: p ``[N, K]`` as each example was met, 0 where it was not, and whether it was ``[N]``."""
+        n = len(self.data.y)
+        said, seen = torch.zeros(n, self.data.classes), torch.zeros(n)
+        self.model.train()
+        for drawn in self.batches:
+            index = torch.tensor(drawn)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.recipe.lr_at(self.sieve.fraction)
+            outputs = self.model(self.data.x[index])
+            self.sieve.loss(index, outputs, self.data.y[index]).backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            said[index], seen[index] = outputs.detach().float().softmax(1).cpu(), 1.0
+        return said, seen
+
+
+def _start(classes: int) -> Tensor:
+    """The matrix before anything is known."""
+    return transition(torch.full((1, classes), 1 / classes), torch.zeros(1, dtype=torch.int64), rounds=0)
+
+
+def _enough(passes: int) -> None:
+    if passes < IGNORED + 2:
+        raise TamisError(f"passes is {passes}, but after the first every example is looked at twice: at least 3.")
+
+
+def _part(progress: Callable[[float], None] | None, start: float, end: float) -> Callable[[float], None] | None:
+    return None if progress is None else lambda fraction: progress(start + fraction * (end - start))

@@ -1,0 +1,147 @@
+"""Separate: from evidence to a verdict on every example, with calibrated probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from tamis.observe.mixture import high_component
+from tamis.observe.posterior import flag, transition, true_label
+from tamis.separation.evidence import Evidence
+from tamis.types import TamisError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What is probably the matter, example by example and as a whole.
+
+    Attributes:
+        table: a row for each example: ``index``, ``label``, ``p_mislabeled``, ``kind`` (mislabeled or clean),
+            ``suggested_label`` and ``p_suggested`` (null where losses alone were known), ``flagged``, ``reasons``.
+        noise_rate: the estimated share of wrong labels; ``interval``: 95 %, or None where nothing says how sure it is.
+        transition: ``[K, K]`` float64, P(given | true), or None.
+        fdr: the share of clean examples accepted among the flagged.
+        missing: what could not be told, and why, in sentences.
+    """
+
+    table: pl.DataFrame
+    noise_rate: float
+    interval: tuple[float, float] | None
+    transition: Tensor | None
+    fdr: float
+    missing: tuple[str, ...]
+
+
+def separate(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
+    """Which labels are probably wrong, what they should be, and how many: without clean data or a given noise rate.
+
+    The transition matrix T is estimated by EM from the mean probabilities over looks; then, for each example,
+    ``p_mislabeled = 1 - p(y | x, y)`` with ``p(i | x, y) ~ p(i | x) T[i, y]``. Flagged are the most examples among
+    which a share of at most ``fdr`` is expected to be clean. With losses alone, a beta mixture of two components gives
+    the probability, and no label is suggested.
+
+    Args:
+        evidence: best from :func:`~tamis.separation.evidence.gather_evidence`, whose looks are out of fold.
+        fdr: in (0, 1).
+
+    Raises:
+        TamisError: fewer than two looks at an example, a target outside (0, 1).
+
+    Example:
+        >>> p = torch.tensor([[0.95, 0.05]] * 6 + [[0.05, 0.95]] * 5 + [[0.97, 0.03]])
+        >>> label = torch.tensor([0] * 6 + [1] * 6)
+        >>> found = separate(Evidence(label, torch.zeros(12), torch.full((12,), 5.0), probabilities=p))
+        >>> found.table.sort("p_mislabeled", descending=True)["index", "suggested_label"].row(0)
+        (11, 0)
+
+    Fails when: noise depends on the example itself: where its class is seldom wrong but this kind of it often is, the
+    probability is too low. When more than half of a class bears one other label, the two are taken for each other.
+
+    Reference: Dawid & Skene 1979; Patrini et al. 2017, arXiv:1609.03683; how it was found: docs/guides/separation.md.
+    """
+    import polars as pl
+
+    seen = torch.nan_to_num(evidence.looks, nan=0.0)
+    if len(seen) == 0 or float(seen.max()) < 2 or float((seen >= 2).double().mean()) < 0.5:
+        raise TamisError(
+            "separate needs at least two looks at an example, and this evidence has "
+            f"{int(seen.max()) if len(seen) else 0} at most for half of them; train for more passes."
+        )
+    missing = ["Only mislabeled examples are told from clean ones: corrupted, foreign, duplicate, ambiguous and rare "
+               "examples are not told apart yet."]  # fmt: skip
+    given = evidence.label
+    matrix = suggested = chance = interval = None
+    if evidence.probabilities is None:
+        p = _by_loss(evidence)
+        missing.append("Losses alone were known: no label is suggested, and the probability is a mixture's.")
+    else:
+        matrix = transition(evidence.probabilities, given, evidence.matrix)
+        posterior = true_label(evidence.probabilities, matrix, given)
+        p = 1 - posterior.gather(1, given[:, None])[:, 0]
+        others = posterior.scatter(1, given[:, None], -1.0)
+        best = others.max(1)
+        suggested, chance = best.indices.numpy(), best.values.clamp(min=0).numpy()
+        interval = _interval(evidence, matrix)
+        if evidence.fold is None:
+            missing.append("The looks are of examples in training, so the noise rate comes out low.")
+        if evidence.probabilities.shape[1] == 2:
+            missing.append("With two classes a wrong label looks like an ambiguous example of the other class.")
+    flagged = flag(p, fdr)
+    table = pl.DataFrame(
+        {
+            "index": torch.arange(len(given)).numpy(),
+            "label": given.numpy(),
+            "p_mislabeled": p.numpy(),
+            "kind": ["mislabeled" if wrong else "clean" for wrong in (p > 0.5).tolist()],
+            "suggested_label": suggested,
+            "p_suggested": chance,
+            "flagged": flagged.numpy(),
+            "reasons": _reasons(evidence, p),
+        },
+        schema_overrides={"suggested_label": pl.Int64, "p_suggested": pl.Float64},
+    )
+    return Verdicts(table, float(p.mean()), interval, matrix, fdr, tuple(missing))
+
+
+def _by_loss(evidence: Evidence) -> Tensor:
+    loss = evidence.loss.double()
+    known = loss.isfinite()
+    p = torch.full_like(loss, torch.nan)
+    p[known] = high_component(loss[known], "beta")
+    return torch.nan_to_num(p, nan=float(p[known].mean()) if bool(known.any()) else 0.0)
+
+
+def _interval(evidence: Evidence, matrix: Tensor) -> tuple[float, float] | None:
+    """A t interval over the folds' own estimates: networks, data and matrix of each are apart from the others'."""
+    if evidence.fold is None or evidence.probabilities is None:
+        return None
+    from scipy.stats import t as student_t  # heavy to import
+
+    rates = []
+    for k in evidence.fold.unique():
+        mine = evidence.fold == k
+        p, y = evidence.probabilities[mine], evidence.label[mine]
+        own = true_label(p, transition(p, y, matrix), y).gather(1, y[:, None])
+        rates.append(float((1 - own).mean()))
+    found = torch.tensor(rates, dtype=torch.float64)
+    half = float(student_t.ppf(0.975, len(rates) - 1) * found.std() / len(rates) ** 0.5)
+    middle = float(found.mean())
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _reasons(evidence: Evidence, p: Tensor) -> list[str]:
+    """The two signals that decided, in words."""
+    if evidence.probabilities is None:
+        return [f"mean loss {loss:.2f}" for loss in evidence.loss.tolist()]
+    top = evidence.probabilities.max(1)
+    own = evidence.probabilities.gather(1, evidence.label[:, None])[:, 0]
+    return [
+        f"p(label) {mine:.2f}; p(class {best}) {high:.2f}"
+        for mine, best, high in zip(own.tolist(), top.indices.tolist(), top.values.tolist(), strict=True)
+    ]

@@ -1,0 +1,104 @@
+"""The kernels of separation: against slow twins, hand-worked numbers, and data drawn from the model itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.observe.posterior import corrected_loss, flag, transition, true_label
+from tamis.types import TamisError
+
+T = torch.tensor([[0.7, 0.3, 0.0], [0.1, 0.8, 0.1], [0.0, 0.0, 1.0]], dtype=torch.float64)
+
+
+def drawn(n: int = 20_000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """p(true | x), true and given labels of a world where the model is right about its own doubts."""
+    draw = np.random.default_rng(seed)
+    p = draw.dirichlet((0.3, 0.3, 0.3), n)
+    true = np.array([draw.choice(3, p=row) for row in p])
+    label = np.array([draw.choice(3, p=row) for row in T.numpy()[true]])
+    return torch.from_numpy(p), torch.from_numpy(true), torch.from_numpy(label)
+
+
+def slow_em(p: np.ndarray, y: np.ndarray, t: np.ndarray, rounds: int) -> np.ndarray:
+    for _ in range(rounds):
+        counts = np.zeros_like(t)
+        for row, j in zip(p, y, strict=True):
+            joint = [row[i] * t[i, j] for i in range(len(t))]
+            for i in range(len(t)):
+                counts[i, j] += joint[i] / sum(joint)
+        t = counts / counts.sum(1, keepdims=True)
+    return t
+
+
+def test_em_is_its_slow_twin() -> None:
+    p, _, label = drawn(60)
+    start = np.array([[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]])
+    ours = transition(p, label, rounds=4)
+    assert np.allclose(ours.numpy(), slow_em(p.numpy(), label.numpy(), start, 4))
+    assert torch.equal(transition(p, label, rounds=0), torch.from_numpy(start))
+    assert torch.equal(transition(p, label, torch.from_numpy(start), 4), ours)
+
+
+def test_the_matrix_is_found_again_and_the_posterior_is_calibrated() -> None:
+    p, true, label = drawn()
+    found = transition(p, label)
+    assert (found - T).abs().max() < 0.02
+    wrong = 1 - true_label(p, found, label).gather(1, label[:, None])[:, 0]
+    assert float(wrong.mean()) == pytest.approx(float((true != label).double().mean()), abs=0.01)
+    for part in wrong.argsort().tensor_split(10):
+        assert float(wrong[part].mean()) == pytest.approx(float((true != label)[part].double().mean()), abs=0.03)
+
+
+def test_no_noise_is_found_where_there_is_none() -> None:
+    p, true, _ = drawn(5000)
+    assert (transition(p, true) - torch.eye(3)).abs().max() < 0.02
+
+
+def test_bayes_by_hand() -> None:
+    posterior = true_label(torch.tensor([[0.5, 0.5, 0.0]]), T, torch.tensor([1]))
+    assert posterior[0].tolist() == pytest.approx([0.15 / 0.55, 0.4 / 0.55, 0.0])
+    impossible = true_label(torch.tensor([[1.0, 0.0, 0.0]]), T, torch.tensor([2]))
+    assert impossible[0].tolist() == [0.0, 0.0, 1.0], "what nothing explains stays as it was given"
+
+
+def test_a_class_that_nobody_belongs_to_keeps_its_row() -> None:
+    p = torch.tensor([[1.0, 0.0, 0.0]] * 4)
+    assert transition(p, torch.zeros(4, dtype=torch.int64))[2].tolist() == pytest.approx([0.2, 0.2, 0.6])
+
+
+def test_the_corrected_loss_and_its_gradient() -> None:
+    logits = torch.randn(5, 3, requires_grad=True)
+    y = torch.tensor([0, 1, 2, 2, 1])
+    by_hand = -((logits.softmax(1) @ T.float())[torch.arange(5), y]).log()
+    loss = corrected_loss(logits, T, y)
+    assert torch.allclose(loss, by_hand, atol=1e-6)
+    ours, theirs = (torch.autograd.grad(one.sum(), logits, retain_graph=True)[0] for one in (loss, by_hand))
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    plain = torch.nn.functional.cross_entropy(logits, y, reduction="none")
+    assert torch.allclose(corrected_loss(logits, torch.eye(3), y), plain, atol=1e-5)
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40), st.sampled_from([0.05, 0.1, 0.2]))
+@settings(deadline=None, max_examples=60)
+def test_flags_are_the_most_that_keep_the_target(values: list[float], fdr: float) -> None:
+    p = torch.tensor(values)
+    flagged = flag(p, fdr)
+    count = int(flagged.sum())
+    ordered = sorted(values, reverse=True)
+    fits = [k for k in range(1, len(values) + 1) if sum(1 - v for v in ordered[:k]) / k <= fdr + 1e-7]
+    assert abs(count - max(fits, default=0)) <= (1 if fits and len(fits) != count else 0)
+    if count:
+        assert p[flagged].min() >= p[~flagged].max() if count < len(values) else True
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    p = torch.rand(4, 3)
+    for label in (torch.zeros(3, dtype=torch.int64), torch.zeros(4), torch.full((4,), 3)):
+        with pytest.raises(TamisError, match="given labels"):
+            transition(p, label)
+    with pytest.raises(TamisError, match="inside"):
+        flag(p[:, 0], 1.0)
