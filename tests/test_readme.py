@@ -20,11 +20,13 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 def test_the_readme_example_runs_and_finds_something(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = blocks(ROOT / "README.md", "python")
+    loop, separation = blocks(ROOT / "README.md", "python")
     names: dict[str, object] = {}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(loop, "README.md", "exec"), names)
     assert names["sieve"].done  # type: ignore[attr-defined]
     assert "aum" in capsys.readouterr().out
+    exec(compile(separation, "README.md", "exec"), names)
+    assert "of the labels are probably wrong" in capsys.readouterr().out
 
 
 def test_every_command_the_readme_shows_exists() -> None:
