@@ -334,14 +334,14 @@ def test_verdicts_say_what_the_numbers_say() -> None:
     said = {verdict.policy: verdict for verdict in verdicts(FAKE.runs, FAKE.curves)}
     assert set(said) == set(METHODS)
     assert all("speed-up" not in verdict.epochs for verdict in said.values())
-    assert "At equal candidate epochs: lower error on clean (" in said[SB1].epochs
+    assert "At equal budgets: lower error on clean (" in said[SB1].epochs
     assert said[SB1].cost.startswith("Against uniform training at the same cost: a speed-up on clean (−1.00 [")
     assert "same cost: a speed-up on clean (−1.00 [" in said[SB2].cost
     assert "; higher error on 20 % random labels (+1.00 [" in said[SB2].cost
     assert said[TOP].cost.startswith(
         "Against uniform training at the same cost, no speed-up is shown: no difference shown on"
     )
-    assert said[TOP].epochs.startswith("At equal candidate epochs: higher error on clean (")
+    assert said[TOP].epochs.startswith("At equal budgets: higher error on clean (")
     assert said[SB1].noise.startswith(
         "Noise among what it trained on: 40.0 % on 20 % random labels (2.00 times the rate)"
     )

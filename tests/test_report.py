@@ -128,7 +128,7 @@ def test_the_main_table_is_the_records(shown: Any, fake: Fake) -> None:
 
 def test_the_tables_are_the_records(shown: Any, fake: Fake) -> None:
     toy = fake.runs.filter(pl.col("dataset") == "toy")
-    paired = table(shown, "Test error: method minus standard at equal candidate epochs")
+    paired = table(shown, "Test error: method minus standard at equal budgets")
     for text, row in zip(paired, evaluate.paired_differences(toy).iter_rows(named=True), strict=True):
         assert text[0] == row["policy"]
         assert text[4] == points(row["difference"])

@@ -39,7 +39,7 @@ def error_by_rate(frame: pl.DataFrame, look: Look) -> Figure:
     noisy = frame.filter(pl.col("rate") > 0)
     kinds = (noisy if noisy.height else frame)["corruption"].unique(maintain_order=True)
     caption = (
-        "Mean over seeds and 95 % interval, at equal candidate epochs. A letter at the right names the policy. "
+        "Mean over seeds and 95 % interval, at equal budgets. A letter at the right names the policy. "
         "Markers stand slightly apart sideways, so that intervals can be told from each other."
     )
     panels = [
@@ -73,7 +73,7 @@ def _rates(own: pl.DataFrame, kind: str, look: Look) -> Markup:
     return panel.svg()
 
 
-BASES = (("equal candidate epochs", "", "circle"), ("equal cost, uniform", " hollow", "circle"),
+BASES = (("equal budgets", "", "circle"), ("equal cost, uniform", " hollow", "circle"),
          ("equal cost, random subsets", " hollow", "square"))  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def differences(epochs: pl.DataFrame, cost: pl.DataFrame, look: Look) -> Figure:
     """Paired differences, one panel a cell: to the standard at equal epochs, to both controls at equal cost."""
     caption = (
         "Method minus control, in percentage points of test error, with 95 % intervals over paired seeds. "
-        "Filled circle: against the standard at equal candidate epochs. Hollow circle: against uniform training at the "
+        "Filled circle: against the standard at equal budgets. Hollow circle: against uniform training at the "
         "method's own cost. Hollow square: against random subsets at that cost. Faint: no control was run near that "
         "cost. Each panel has its own scale."
     )
@@ -123,10 +123,10 @@ def worst_class(runs: pl.DataFrame, worst: pl.DataFrame, look: Look) -> Figure:
     ok = finished(runs).filter(pl.col("role") != "control")
     caption = (
         "Filled: error over all classes. Hollow: error of the class with the highest error. "
-        "Means over seeds, at equal candidate epochs."
+        "Means over seeds, at equal budgets."
     )
     panels = [_worst(of(ok, corruption=c, rate=r), cell_name(c, r), look) for c, r in cells(ok)]
-    table = tables.paired(worst, "Worst-class error: method minus standard at equal candidate epochs")
+    table = tables.paired(worst, "Worst-class error: method minus standard at equal budgets")
     title = "The worst class beside the mean"
     return Figure("worst", title, caption, [("", panels)], [table], legend(ok["policy"], look))
 

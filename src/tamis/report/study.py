@@ -24,6 +24,10 @@ from tamis.types import TamisError
 HERE = Path(__file__).parent
 Facts = list[tuple[str, str]]
 Keys = tuple[Any, ...]
+BUDGETS = {
+    "passes": "Equal budgets are equal candidate epochs: passes over the data, whether trained on or only looked at.",
+    "cost": "Equal budgets are equal costs: counted work at measured prices, selection included.",
+}
 
 
 def study_report(out: Path) -> Path:
@@ -82,6 +86,7 @@ def render(
         css=Markup((HERE / "study.css").read_text("utf-8")),
         headline=headline(runs),
         notes=_notes(None, plan, environment),
+        budgets=BUDGETS[plan.get("unit", "passes")],
         settings=settings,
         scores=None if scores is None else tables.scores(scores),
         judged=JUDGED,

@@ -62,10 +62,10 @@ def errors(cells: pl.DataFrame) -> Table:
         [r["policy"], _cell(r), percent(r["error"], 2), _span(r["low"], r["high"]), str(r["n"])]
         for r in cells.iter_rows(named=True)
     ]
-    return Table("Test error at equal candidate epochs", ["policy", "cell", "error", "95 % interval", "n"], rows)
+    return Table("Test error at equal budgets", ["policy", "cell", "error", "95 % interval", "n"], rows)
 
 
-def paired(frame: pl.DataFrame, caption: str = "Test error: method minus standard at equal candidate epochs") -> Table:
+def paired(frame: pl.DataFrame, caption: str = "Test error: method minus standard at equal budgets") -> Table:
     """``paired_differences`` in percentage points."""
     rows = [
         [r["policy"], _cell(r), percent(r["method"], 2), percent(r["reference"], 2), *_difference(r)]

@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
 
 
 def verdicts(runs: pl.DataFrame, curves: pl.DataFrame) -> list[Verdict]:
-    """One verdict per setting and method: at equal candidate epochs, at equal cost, and what noise it trained on.
+    """One verdict per setting and method: at equal budgets, at equal cost, and what noise it trained on.
 
     Every number is a difference of test errors in percentage points with its 95 % interval in brackets; "no difference
     shown" means that the interval holds 0, not that there is none.
@@ -49,7 +49,7 @@ def verdicts(runs: pl.DataFrame, curves: pl.DataFrame) -> list[Verdict]:
     for row in epochs.select(*SETTING, "policy").unique(maintain_order=True).iter_rows(named=True):
         mine = pl.all_horizontal(pl.col(key) == value for key, value in row.items())
         here = [frame.filter(mine).to_dicts() for frame in (epochs, uniform, shares)]
-        epochs_said = _sentence("At equal candidate epochs", here[0])
+        epochs_said = _sentence("At equal budgets", here[0])
         found.append(Verdict(**row, epochs=epochs_said, cost=_equal_cost(here[1]), noise=_noise(here[2])))
     return found
 
