@@ -166,18 +166,25 @@ def test_a_subset_takes_its_own_rows_and_a_bare_column_needs_no_header(tmp_path:
 class Trap:
     """What a pickle would run."""
 
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
-        return Path.touch, (Path("/nonexistent/sprung"),)  # type: ignore[return-value]
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[Path]]:
+        return Path.touch, (self.path,)
 
 
-def test_no_pickle_is_run(tmp_path: Path) -> None:
-    for path in (tmp_path / "a.npy", tmp_path / "a.pt"):
-        if path.suffix == ".npy":
-            np.save(path, np.array([Trap()], dtype=object), allow_pickle=True)
-        else:
-            torch.save({"labels": Trap()}, path)
-        with pytest.raises(TamisError, match=rf"{path.name} cannot be read as plain arrays"):
-            labels_from_file(1.0, path)
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.pt"])
+def test_no_pickle_is_run(tmp_path: Path, name: str) -> None:
+    path, trap = tmp_path / name, Trap(tmp_path / "sprung")
+    if path.suffix == ".npy":
+        np.save(path, np.array([trap], dtype=object), allow_pickle=True)
+    elif path.suffix == ".npz":
+        np.savez(path, labels=np.array([trap], dtype=object))
+    else:
+        torch.save({"labels": trap}, path)
+    with pytest.raises(TamisError, match=rf"{path.name} cannot be read as plain arrays"):
+        labels_from_file(1.0, path)
+    assert not trap.path.exists()
 
 
 def test_mistakes_are_answered_in_one_sentence(tmp_path: Path) -> None:

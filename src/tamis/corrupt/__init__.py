@@ -14,6 +14,7 @@ from functools import partial
 import torch
 
 from tamis.corrupt.copies import ambiguous, duplicates, look_alikes
+from tamis.corrupt.fifteen import CORRUPTIONS, fifteen_corruptions
 from tamis.corrupt.files import labels_from_file
 from tamis.corrupt.foreign import out_of_distribution
 from tamis.corrupt.inputs import gaussian_pixels, shuffled_pixels
@@ -27,7 +28,7 @@ from tamis.corrupt.labels import (
     pair_flip,
     random_labels,
 )
-from tamis.corrupt.mixed import mixed
+from tamis.corrupt.mixed import mixed, six_kinds
 from tamis.corrupt.nested import Injector, check_rate
 from tamis.corrupt.structure import long_tail, rare_subgroup
 from tamis.types import Arrays, TamisError, Truth
@@ -64,11 +65,14 @@ INJECTORS: dict[str, Callable[..., Injector]] = {
     "labels_from_file": labels_from_file,
     "shuffled_pixels": shuffled_pixels,
     "gaussian_pixels": gaussian_pixels,
+    **CORRUPTIONS,
+    "fifteen_corruptions": fifteen_corruptions,
     "long_tail": long_tail,
     "rare_subgroup": rare_subgroup,
     "duplicates": duplicates,
     "ambiguous": ambiguous,
     "out_of_distribution": out_of_distribution,
+    "six_kinds": six_kinds,
 }
 
 
@@ -76,7 +80,8 @@ def injector(label: str, rate: float = 0.0) -> Injector:
     """The injector of that label at that rate: a name of the table, with literal settings where it takes some.
 
     Args:
-        label: such as ``"random_labels"`` or ``"class_conditional(matrix=[[0.8, 0.2], [0, 1]])"``.
+        label: such as ``"random_labels"``, ``"fog(severity=3)"`` or
+            ``"class_conditional(matrix=[[1, 0], [0.2, 0.8]])"``.
         rate: in [0, 1]; what it is a share of stands in the injector's own description.
 
     Raises:
@@ -112,6 +117,7 @@ def injector(label: str, rate: float = 0.0) -> Injector:
 
 __all__ = [
     "CIFAR10_MAP",
+    "CORRUPTIONS",
     "INJECTORS",
     "LOOK_ALIKE",
     "Injector",
@@ -120,6 +126,7 @@ __all__ = [
     "class_conditional",
     "confusion_map",
     "duplicates",
+    "fifteen_corruptions",
     "gaussian_pixels",
     "injector",
     "instance_dependent",
@@ -133,4 +140,5 @@ __all__ = [
     "random_labels",
     "rare_subgroup",
     "shuffled_pixels",
+    "six_kinds",
 ]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tamis.corrupt.nested import Injector, rewrite
+from tamis.corrupt.nested import Damage, rewrite
 from tamis.types import Arrays
 
 _BLOCK = 256  # examples per draw of noise; every block is drawn whole, so that a shorter run is a head of a longer one
 
 
-def shuffled_pixels(rate: float) -> Injector:
+def shuffled_pixels(rate: float) -> Damage:
     """``round(rate * N)`` pictures with their pixels shuffled, all by *one* permutation of the H x W positions.
 
     ``x'[n, c, p] = x[n, c, pi(p)]``: the channels of a pixel move together, so that colours survive and places do
@@ -44,7 +44,7 @@ def shuffled_pixels(rate: float) -> Injector:
     return rewrite(rate, change)
 
 
-def gaussian_pixels(rate: float) -> Injector:
+def gaussian_pixels(rate: float) -> Damage:
     """``round(rate * N)`` pictures replaced by Gaussian noise with the mean and variance of the clean training set.
 
     ``x'[n, c, p] ~ N(mean_c, var_c)``, independent over pixels and channels; the moments are taken per channel over

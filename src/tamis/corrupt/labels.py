@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tamis.corrupt.nested import Injector, check_rate, relabel
+from tamis.corrupt.nested import Damage, check_rate, relabel
 from tamis.types import Arrays, TamisError
 
 LOOK_ALIKE = (6, 3, 4, 1, 2, 7, 0, 5, 9, 8)
@@ -18,7 +18,7 @@ CIFAR10_MAP = (0, 1, 0, 5, 7, 3, 6, 7, 8, 1)
 of ten classes move, so the realised rate is about half of the rate asked for (Patrini et al. 2017)."""
 
 
-def random_labels(rate: float, exclusive: bool = False) -> Injector:
+def random_labels(rate: float, exclusive: bool = False) -> Damage:
     """Symmetric label noise: ``round(rate * N)`` examples get a label drawn uniformly.
 
     Inclusive (the paper's): ``y' ~ U{0..K-1}``. The own label can come back, and that example is clean: the expected
@@ -54,7 +54,7 @@ def random_labels(rate: float, exclusive: bool = False) -> Injector:
     return relabel(rate, draw)
 
 
-def asymmetric_labels(rate: float, mapping: Sequence[int] | None = None) -> Injector:
+def asymmetric_labels(rate: float, mapping: Sequence[int] | None = None) -> Damage:
     """Class-conditional label noise: ``round(rate * N)`` examples get the label that their class is mistaken for.
 
     ``y' = map(y)``. Where ``map(c) = c`` the class does not move, and the realised rate is below ``rate``.
@@ -93,7 +93,7 @@ def asymmetric_labels(rate: float, mapping: Sequence[int] | None = None) -> Inje
     return relabel(rate, draw)
 
 
-def pair_flip(rate: float) -> Injector:
+def pair_flip(rate: float) -> Damage:
     """Pair-flip noise: ``round(rate * N)`` examples get the next class's label, ``y' = (y + 1) mod K``.
 
     Raises:
@@ -148,7 +148,7 @@ def confusion_map(confusion: Tensor | Sequence[Sequence[float]]) -> list[int]:
     return torch.where(counts.sum(1) > 0, counts.argmax(1), own).tolist() if len(counts) else []
 
 
-def class_conditional(rate: float, matrix: Tensor | Sequence[Sequence[float]] | None = None) -> Injector:
+def class_conditional(rate: float, matrix: Tensor | Sequence[Sequence[float]] | None = None) -> Damage:
     """Class-conditional label noise: ``round(rate * N)`` examples get a label drawn from their class's row of T.
 
     ``P(y' = j | y = i) = T[i, j]``. The rate says how much of the set is redrawn, so that the transition matrix of

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
-from tamis.corrupt.nested import Damage, Injector, apply
+from tamis.corrupt.copies import ambiguous, duplicates
+from tamis.corrupt.fifteen import fifteen_corruptions
+from tamis.corrupt.foreign import out_of_distribution
+from tamis.corrupt.inputs import shuffled_pixels
+from tamis.corrupt.labels import random_labels
+from tamis.corrupt.nested import Damage, Injector, apply, check_rate
+from tamis.corrupt.structure import rare_subgroup
 from tamis.types import Arrays, TamisError, Truth
 
 
@@ -66,3 +73,46 @@ def mixed(parts: Sequence[Injector]) -> Injector:
         return apply(data, changes, sum(part.rate for part in chosen))
 
     return inject
+
+
+def six_kinds(rate: float = 0.33, severity: int = 5, foreign: Tensor | Arrays | str | None = None) -> Injector:
+    """Six kinds of hard example in one set of pictures, each on examples of its own, the rest clean.
+
+    At rate .33: mislabeled .10 (uniform over the others); corrupted .05 (half with their pixels shuffled, half by the
+    fifteen kinds in turn, at ``severity``); out-of-distribution .05, with random labels; duplicates .05 (half exact,
+    half shifted by a pixel, a third of both with a conflicting label); ambiguous .05 (even blends of two look-alike
+    classes); a rare subgroup .03 (of the largest class, turned by 90 degrees). Other rates keep the proportions.
+
+    Args:
+        rate: share of the examples that is touched in all, in [0, .86]: beyond, duplicates lack originals.
+        severity: of the fifteen kinds, 1 to 5.
+        foreign: what is out of distribution, as :func:`~tamis.corrupt.foreign.out_of_distribution` takes it.
+
+    Returns:
+        An injector, nested in its rate. Of .33, .20 are noisy and about .017 more, the conflicting duplicates.
+
+    Raises:
+        TamisError: if the rate is out of range, the data are no square pictures, or the largest class is too small
+            for the subgroup (.03 of all at rate .33).
+
+    Example:
+        >>> from tamis.types import Kind
+        >>> data = Arrays(torch.rand(1000, 1, 8, 8), torch.arange(1000) % 10, 10)
+        >>> truth = six_kinds()(data, torch.Generator().manual_seed(0))[1]
+        >>> {Kind(k).name: int((truth.kind & k > 0).sum()) for k in (1, 2, 4, 8, 16, 32)}
+        {'MISLABELED': 116, 'CORRUPTED': 50, 'OUT_OF_DISTRIBUTION': 50, 'DUPLICATE': 50, 'AMBIGUOUS': 50, 'RARE': 30}
+
+    Fails when: a mild corruption counts as much as a severe one; at severity 5 some kinds are hardly seen.
+    """
+    one = check_rate(rate) / 33
+    return mixed(
+        [
+            random_labels(10 * one, exclusive=True),
+            shuffled_pixels(2.5 * one),
+            fifteen_corruptions(2.5 * one, severity),
+            out_of_distribution(5 * one, foreign),
+            duplicates(5 * one),
+            ambiguous(5 * one),
+            rare_subgroup(3 * one),
+        ]
+    )
