@@ -51,6 +51,7 @@ def test_wrong_labels_are_found_named_and_counted(noisy: tuple[Evidence, Truth])
     assert wrong[flagged].sum() > 0.7 * wrong.sum()
     right = found.table["suggested_label"].to_numpy()[wrong] == truth.label.numpy()[wrong]
     assert right.mean() > 0.9
+    assert (found.table["p_suggested"] <= found.table["p_mislabeled"] + 1e-9).all(), "one of the labels it may have"
     bins = np.array_split(p.argsort(), 15)
     gap = np.mean([abs(p[b].mean() - wrong[b].mean()) for b in bins])
     assert gap < 0.06  # 1,438 examples: the rate is low by about that much
@@ -75,8 +76,8 @@ def test_a_seed_decides_and_costs_are_what_was_done(noisy: tuple[Evidence, Truth
     n = len(data.y)
     assert first.costs.backwards == 10 * (n // 32) * 32
     assert first.costs.forwards == 0, "one run costs no pass of its own"
-    assert evidence.costs.forwards == 6 * n
-    assert first.costs.backwards < evidence.costs.backwards < 2.5 * first.costs.backwards
+    assert evidence.costs.forwards == 4 * n
+    assert first.costs.backwards < evidence.costs.backwards < 2.6 * first.costs.backwards
 
 
 def test_no_network_looks_at_what_it_trained_on() -> None:
@@ -88,13 +89,13 @@ def test_no_network_looks_at_what_it_trained_on() -> None:
     own = evidence.probabilities.gather(1, chance.y[:, None])
     assert float(own.mean()) == pytest.approx(0.1, abs=0.02)
     assert evidence.fold is not None
-    assert torch.bincount(evidence.fold).tolist() == pytest.approx([len(data.y) / 3] * 3, abs=5)
+    assert torch.bincount(evidence.fold).tolist() == pytest.approx([len(data.y) / 4] * 4, abs=5)
 
 
 def test_one_run_says_that_its_rate_is_low(noisy: tuple[Evidence, Truth]) -> None:
     data, truth = digits(0.3)
     found = tamis.separate(gather_evidence(data, network, recipe=RECIPE, folds=0, seed=100))
-    assert any("comes out low" in sentence for sentence in found.missing)
+    assert any("may come out low" in sentence for sentence in found.missing)
     assert found.interval is None
     score = auroc(found.table["p_mislabeled"].to_numpy(), truth.noisy.numpy(), ~truth.noisy.numpy(), True)
     assert score is not None
@@ -131,3 +132,37 @@ def test_two_classes_and_three_looks() -> None:
     found = tamis.separate(Evidence(label, torch.zeros(60), torch.full((60,), 3.0), probabilities=p))
     assert found.table.filter(found.table["kind"] == "mislabeled")["index"].to_list() == [27, 28, 29]
     assert any("two classes" in sentence for sentence in found.missing)
+
+
+def test_a_network_that_stands_still_says_one_thing() -> None:
+    """With no learning rate to speak of, every look of a network is what it said at first; some are left out a pass."""
+    draw = torch.Generator().manual_seed(2)
+    data = Arrays(torch.randn(50, 3, generator=draw), torch.randint(2, (50,), generator=draw), 2)
+    still = Recipe(batch=20, lr=1e-9)
+
+    def linear(seed: int) -> torch.nn.Module:
+        layer = torch.nn.Linear(3, 2)
+        with torch.no_grad():
+            layer.weight.copy_(torch.randn(2, 3, generator=torch.Generator().manual_seed(seed)))
+            layer.bias.zero_()
+        return layer
+
+    said = [linear(seed)(data.x).detach().log_softmax(1) for seed in (7, 8, 9)]
+    first = one_run(data, linear, recipe=still, passes=5, seed=7)
+    met = first.looks > 0
+    assert first.looks.min() < first.looks.max(), "a pass leaves the last, smaller batch out"
+    assert first.probabilities is not None
+    assert torch.allclose(first.probabilities[met], said[0].exp()[met], atol=1e-5)
+    own = -said[0].gather(1, data.y[:, None])[:, 0]
+    assert torch.allclose(first.loss[met], own[met], atol=1e-5)
+    second = cross_fit(data, linear, torch.eye(2), recipe=still, folds=3, passes=4, seed=7)
+    assert second.views is not None
+    assert second.fold is not None
+    assert second.probabilities is not None
+    for k in range(3):
+        met = (second.views[k] != 0).any(1)
+        assert bool(met[second.fold == k].all())
+        assert torch.allclose(second.views[k][met].float(), said[k][met], atol=5e-3)
+        mine = second.fold == k
+        assert torch.allclose(second.probabilities[mine], said[k].exp()[mine], atol=5e-3)
+        assert torch.allclose(second.loss[mine], -said[k].gather(1, data.y[:, None])[mine, 0], atol=1e-4)

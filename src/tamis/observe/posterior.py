@@ -39,12 +39,12 @@ def transition(probabilities: Tensor, given: Tensor, start: Tensor | None = None
 
     Reference: Dawid & Skene 1979; Patrini et al. 2017, arXiv:1609.03683.
     """
-    p, classes = _checked(probabilities, given)
+    p, classes = checked(probabilities, given)
     t = torch.full((classes, classes), 0.4 / max(1, classes - 1), dtype=torch.float64, device=p.device)
     t.fill_diagonal_(0.6 if classes > 1 else 1.0)
     t = t if start is None else start.to(p)
     for _ in range(rounds):
-        q = _joint(p, t, given)
+        q = joint(p, t, given)
         q = q / q.sum(1, keepdim=True).clamp(min=1e-12)
         counts = torch.zeros_like(t).index_add_(1, given, q.T)
         mass = counts.sum(1, keepdim=True)
@@ -68,11 +68,11 @@ def true_label(probabilities: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
 
     Reference: Bayes' rule.
     """
-    p, _ = _checked(probabilities, given)
-    joint = _joint(p, matrix.to(p), given)
-    total = joint.sum(1, keepdim=True)
+    p, _ = checked(probabilities, given)
+    together = joint(p, matrix.to(p), given)
+    total = together.sum(1, keepdim=True)
     own = torch.nn.functional.one_hot(given, p.shape[1]).double()
-    return torch.where(total > 1e-12, joint / total.clamp(min=1e-12), own)  # nothing explains it: as it was given
+    return torch.where(total > 1e-12, together / total.clamp(min=1e-12), own)  # nothing explains it: as it was given
 
 
 def corrected_loss(logits: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
@@ -115,11 +115,13 @@ def flag(p: Tensor, fdr: float) -> Tensor:
     return flagged
 
 
-def _joint(p: Tensor, t: Tensor, given: Tensor) -> Tensor:
+def joint(p: Tensor, t: Tensor, given: Tensor) -> Tensor:
+    """``[N, K]``: ``p_n(i) T[i, y_n]``, how probably the true class is i and the given label came of it."""
     return p * t.T[given]
 
 
-def _checked(probabilities: Tensor, given: Tensor) -> tuple[Tensor, int]:
+def checked(probabilities: Tensor, given: Tensor) -> tuple[Tensor, int]:
+    """The probabilities in float64 and K, if they and the given labels are what they should be."""
     if probabilities.ndim != 2 or given.dtype != torch.int64 or given.shape != probabilities.shape[:1]:
         raise TamisError(
             f"probabilities must be [N, K] and given labels [N] int64, but they are {list(probabilities.shape)} and "

@@ -33,7 +33,9 @@ class Evidence:
     Attributes:
         label: ``[N]`` int64, as given. loss: ``[N]`` float32, the mean over looks of ``-log p(label | x)``, in nats.
         looks: ``[N]`` how often each was looked at. fold: ``[N]``, whose network looked; None: one that trained on it.
-        probabilities: ``[N, K]`` float32, the mean over looks of p(true class | x); None where losses alone are known.
+        probabilities: ``[N, K]`` float32, p(true class | x), averaged over looks; None where losses alone are known.
+        views: ``[F, N, K]`` float16, what each network says: the mean of log p(true class | x) over its looks, out of
+            fold where the fold is its own and in training elsewhere; None where one network looked.
         matrix: ``[K, K]`` float64, P(given | true) as the networks trained through it, or None.
         features: ``[N, D]`` penultimate features, or None.
         costs: what it took, in examples.
@@ -47,6 +49,7 @@ class Evidence:
     matrix: Tensor | None = None
     features: Tensor | None = None
     costs: Costs = Costs()
+    views: Tensor | None = None
 
 
 def gather_evidence(
@@ -55,8 +58,8 @@ def gather_evidence(
     *,
     recipe: Recipe = Recipe(),
     passes: int = 10,
-    folds: int = 3,
-    fold_passes: int = 7,
+    folds: int = 4,
+    fold_passes: int = 5,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Evidence:
@@ -78,8 +81,8 @@ def gather_evidence(
         >>> data = Arrays(torch.randn(60, 4), torch.arange(60) % 2, 2)
         >>> small = Recipe(batch=10)
         >>> found = gather_evidence(data, lambda seed: nn.Linear(4, 2), recipe=small, passes=3, fold_passes=3)
-        >>> found.probabilities.shape, found.looks[0].item()
-        (torch.Size([60, 2]), 2.0)
+        >>> found.probabilities.shape, found.views.shape, found.looks[0].item()
+        (torch.Size([60, 2]), torch.Size([4, 60, 2]), 2.0)
 
     Fails when: more than half of a class bears one other label; or examples are so few that (folds - 1)/folds of them
     teach a network little.
@@ -118,7 +121,8 @@ def one_run(
     y, mean = data.y.cpu(), torch.zeros(n, classes)
     looks, loss = torch.zeros(n), torch.zeros(n)
     for number in range(passes):
-        p, seen = student.one_pass()
+        log_p, seen = student.one_pass()
+        p = log_p.exp() * seen[:, None]
         mean, looks = (p, seen) if number <= IGNORED else (mean + p, looks + seen)  # the first is for the matrix alone
         loss = (torch.zeros(n) if number <= IGNORED else loss) - p.gather(1, y[:, None])[:, 0].clamp(
             min=1e-12
@@ -142,12 +146,16 @@ def cross_fit(
     matrix: Tensor,
     *,
     recipe: Recipe = Recipe(),
-    folds: int = 3,
-    passes: int = 7,
+    folds: int = 4,
+    passes: int = 5,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Evidence:
-    """Train a network for each fold on the others, through ``matrix``; each looks at its own fold after every pass."""
+    """Train a network for each fold on the others, through ``matrix``; each looks at its own fold after every pass.
+
+    What it says of the others it says in training, before each pass's own update: no pass is made for it. Looks are
+    averaged as log-probabilities: one that is memorised late weighs less than where it was plainly wrong before.
+    """
     _enough(passes)
     n, classes, y = len(data.y), data.classes, data.y.cpu()
     fold = folds_of(y, folds, generator(seed, "folds"))
@@ -155,25 +163,33 @@ def cross_fit(
         raise TamisError(
             f"{n} examples in {folds} folds leave less than a batch of {recipe.batch} to train on; lower the batch."
         )
-    mean, loss = torch.zeros(n, classes), torch.zeros(n)
+    views, loss = torch.zeros(folds, n, classes, dtype=torch.float16), torch.zeros(n)
     features, costs = None, Costs()
     for k in range(folds):
         held = (fold == k).nonzero().squeeze(1)
         student = _Student(data, network(seed + k), recipe, passes, seed + k, matrix, fold == k)
+        said, times = torch.zeros(n, classes), torch.zeros(n)
         for number in range(passes):
-            student.one_pass()
+            log_p, seen = student.one_pass()
             if number >= IGNORED:
-                p = logits(student.model, data.x[held]).softmax(1).cpu()
-                mean[held] += p
-                loss[held] -= p.gather(1, y[held, None])[:, 0].clamp(min=1e-12).log()
+                said += log_p
+                times += seen
+                log_p = logits(student.model, data.x[held]).float().log_softmax(1).cpu()
+                said[held] += log_p
+                times[held] += 1
+                loss[held] -= log_p.gather(1, y[held, None])[:, 0].clamp(min=-27.6)
             if progress is not None:
                 progress((k + (number + 1) / passes) / folds)
+        views[k] = (said / times.clamp(min=1)[:, None]).half()  # never met in training: equally probable
         own = penultimate(student.model, data.x[held]).flatten(1).cpu()
         features = torch.zeros(n, own.shape[1]) if features is None else features
         features[held] = own
         costs += student.sieve.costs + Costs(forwards=len(held) * (passes - IGNORED))
     looks = passes - IGNORED
-    return Evidence(y, loss / looks, torch.full((n,), float(looks)), fold, mean / looks, matrix, features, costs)
+    return Evidence(
+        y, loss / looks, torch.full((n,), float(looks)), fold, views[fold, torch.arange(n)].float().softmax(1), matrix,
+        features, costs, views,
+    )  # fmt: skip
 
 
 class _Student:
@@ -195,7 +211,7 @@ class _Student:
         )  # fmt: skip
 
     def one_pass(self) -> tuple[Tensor, Tensor]:
-        """A pass: p ``[N, K]`` as each example was met, 0 where it was not, and whether it was ``[N]``."""
+        """A pass: log p ``[N, K]`` as each example was met, 0 where it was not, and whether it was ``[N]``."""
         n = len(self.data.y)
         said, seen = torch.zeros(n, self.data.classes), torch.zeros(n)
         self.model.train()
@@ -207,7 +223,7 @@ class _Student:
             self.sieve.loss(index, outputs, self.data.y[index]).backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
-            said[index], seen[index] = outputs.detach().float().softmax(1).cpu(), 1.0
+            said[index], seen[index] = outputs.detach().float().log_softmax(1).cpu(), 1.0
         return said, seen
 
 

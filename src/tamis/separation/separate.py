@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from tamis.observe.calibration import anchored, at_rate, confusion, doubted, pooled, scale_and_transition
 from tamis.observe.mixture import high_component
 from tamis.observe.posterior import flag, transition, true_label
 from tamis.separation.evidence import Evidence
@@ -41,8 +43,10 @@ class Verdicts:
 def separate(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
     """Which labels are probably wrong, what they should be, and how many: without clean data or a given noise rate.
 
-    The transition matrix T is estimated by EM from the mean probabilities over looks; then, for each example,
-    ``p_mislabeled = 1 - p(y | x, y)`` with ``p(i | x, y) ~ p(i | x) T[i, y]``. Flagged are the most examples among
+    The transition matrix T and one scale of all logits are estimated by the likelihood of the given labels; then, for
+    each example, ``p_mislabeled = 1 - p(y | x, y)`` with ``p(i | x, y) ~ p(i | x) T[i, y]``, averaged over networks,
+    each taken for a tenth less sure than it sounds. Their mean is brought to the noise rate, which is estimated
+    in two ways: by that likelihood, and from the surest examples of every class. Flagged are the most examples among
     which a share of at most ``fdr`` is expected to be clean. With losses alone, a beta mixture of two components gives
     the probability, and no label is suggested.
 
@@ -81,15 +85,16 @@ def separate(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
         p = _by_loss(evidence)
         missing.append("Losses alone were known: no label is suggested, and the probability is a mixture's.")
     else:
-        matrix = transition(evidence.probabilities, given, evidence.matrix)
-        posterior = true_label(evidence.probabilities, matrix, given)
-        p = 1 - posterior.gather(1, given[:, None])[:, 0]
+        p, posterior, matrix, interval = _bayes(evidence, evidence.probabilities)
         others = posterior.scatter(1, given[:, None], -1.0)
         best = others.max(1)
-        suggested, chance = best.indices.numpy(), best.values.clamp(min=0).numpy()
-        interval = _interval(evidence, matrix)
+        own = posterior.gather(1, given[:, None])[:, 0]
+        suggested = best.indices.numpy()
+        chance = (best.values.clamp(min=0) * p / (1 - own).clamp(min=1e-12)).clamp(max=1).numpy()
         if evidence.fold is None:
-            missing.append("The looks are of examples in training, so the noise rate comes out low.")
+            missing.append(
+                "The looks are of examples in training: the noise rate may come out low, and has no interval."
+            )
         if evidence.probabilities.shape[1] == 2:
             missing.append("With two classes a wrong label looks like an ambiguous example of the other class.")
     flagged = flag(p, fdr)
@@ -117,22 +122,48 @@ def _by_loss(evidence: Evidence) -> Tensor:
     return torch.nan_to_num(p, nan=float(p[known].mean()) if bool(known.any()) else 0.0)
 
 
-def _interval(evidence: Evidence, matrix: Tensor) -> tuple[float, float] | None:
-    """A t interval over the folds' own estimates: networks, data and matrix of each are apart from the others'."""
-    if evidence.fold is None or evidence.probabilities is None:
-        return None
+def _bayes(evidence: Evidence, p: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[float, float] | None]:
+    """Probability of a wrong label ``[N]``, posterior of the true ``[N, K]``, the transition, the rate's interval."""
+    given, whole = evidence.label, slice(None)
+    scale, matrix = 1.0, evidence.matrix
+    if evidence.fold is None:  # in training: the likelihood would find the networks not sure enough, and no noise
+        matrix = transition(p, given, matrix)
+    else:
+        scale, matrix = scale_and_transition(p.clamp(min=1e-12).log(), given, matrix)
+        p = p.double().clamp(min=1e-12).pow(scale)
+        p = p / p.sum(1, keepdim=True)
+    matrix = pooled(matrix, true_label(p, matrix, given).sum(0))
+    usual = confusion(p)
+    views: Iterable[Tensor] = [p] if evidence.views is None else evidence.views
+    posterior = torch.zeros(p.shape, dtype=torch.float64)
+    for view in views:
+        said = p if evidence.views is None else (scale * view.double()).softmax(1)
+        posterior += true_label(doubted(said, usual), matrix, given)
+    posterior /= 1 if evidence.views is None else len(evidence.views)
+    wrong = 1 - posterior.gather(1, given[:, None])[:, 0]
+    by_anchors, by_likelihood = _rates(p, given, matrix, whole)
+    if evidence.fold is None:
+        return at_rate(wrong, by_anchors), posterior, matrix, None
+    rate = (by_anchors + by_likelihood) / 2
+    folds = [sum(_rates(p, given, matrix, evidence.fold == k)) / 2 for k in evidence.fold.unique()]
+    return at_rate(wrong, rate), posterior, matrix, _interval(rate, folds, abs(by_anchors - by_likelihood) / 2)
+
+
+def _rates(p: Tensor, given: Tensor, matrix: Tensor, part: Tensor | slice) -> tuple[float, float]:
+    """The share of wrong labels from the surest examples, and by the likelihood. In training the second is low."""
+    p, given = p[part], given[part]
+    by_class = 1 - anchored(p, given).diagonal()
+    own = true_label(p, transition(p, given, matrix, rounds=20), given).gather(1, given[:, None])
+    return float(p.double().mean(0) @ by_class), float((1 - own).mean())
+
+
+def _interval(rate: float, folds: list[float], apart: float) -> tuple[float, float]:
+    """A t interval over the folds' own estimates, and on either side what the two ways of estimating are apart."""
     from scipy.stats import t as student_t  # heavy to import
 
-    rates = []
-    for k in evidence.fold.unique():
-        mine = evidence.fold == k
-        p, y = evidence.probabilities[mine], evidence.label[mine]
-        own = true_label(p, transition(p, y, matrix), y).gather(1, y[:, None])
-        rates.append(float((1 - own).mean()))
-    found = torch.tensor(rates, dtype=torch.float64)
-    half = float(student_t.ppf(0.975, len(rates) - 1) * found.std() / len(rates) ** 0.5)
-    middle = float(found.mean())
-    return max(0.0, middle - half), min(1.0, middle + half)
+    spread = float(torch.tensor(folds, dtype=torch.float64).std()) / len(folds) ** 0.5
+    half = float(student_t.ppf(0.975, len(folds) - 1)) * spread + apart
+    return max(0.0, rate - half), min(1.0, rate + half)
 
 
 def _reasons(evidence: Evidence, p: Tensor) -> list[str]:

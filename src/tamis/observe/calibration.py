@@ -1,0 +1,211 @@
+"""How far to trust what networks say of the true labels, judged by the given labels alone.
+
+No example is known to be right. What is known: wrong labels are spread by a transition that holds for a whole class,
+and networks that did not train on an example are wrong about it in ways that their confidence and their class foretell.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tamis.observe.posterior import checked, joint, transition
+from tamis.types import TamisError
+
+ANCHORS = 0.2  # of the examples predicted as a class, the surest
+LEAST = 50  # anchors of a class, where there are so many
+POOLING = 10.0  # sampling variances that the off-diagonal entries of a row must differ by to count as different
+DOUBT = 0.1  # the share of a network's word that is replaced by what is usual in its predicted class
+AT_MOST = 100_000  # examples that scale and transition are fitted to
+
+
+def anchored(probabilities: Tensor, given: Tensor, share: float = ANCHORS, least: int = LEAST) -> Tensor:
+    """The transition matrix read off the surest examples: ``T[i, j]`` = the share of given label j among them.
+
+    For each class i the anchors are the ``share`` of the examples predicted as i that are predicted with the highest
+    probability (ties: the first). There a network is hardly ever wrong, so what differs from i is wrong labels.
+
+    Args:
+        probabilities: ``[N, K]`` of the true class. given: ``[N]`` int64. share: in (0, 1]. least: anchors of a class,
+            or all that there are.
+
+    Returns:
+        ``[K, K]`` float64, rows summing to 1. A class that is never predicted has the row of the identity.
+
+    Raises:
+        TamisError: shapes that do not fit, labels out of range, a share outside (0, 1].
+
+    Example:
+        >>> p = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.2, 0.8]])
+        >>> anchored(p, torch.tensor([0, 1, 1, 1]), share=0.7, least=1)
+        tensor([[0.5000, 0.5000],
+                [0.0000, 1.0000]], dtype=torch.float64)
+
+    Fails when: wrong labels avoid or seek the examples that are easiest to predict.
+
+    Reference: anchor points: Liu & Tao 2016, arXiv:1411.7718; Patrini et al. 2017, arXiv:1609.03683.
+    Differs from the paper in: the mean over a share of the surest, not the probabilities at the one surest.
+    """
+    p, classes = checked(probabilities, given)
+    if not 0 < share <= 1:
+        raise TamisError(f"share is {share!r}, but the share of examples that are anchors lies in (0, 1].")
+    sure, predicted = p.max(1)
+    found = torch.eye(classes, dtype=torch.float64, device=p.device)
+    for i in predicted.unique():
+        mine = (predicted == i).nonzero().squeeze(1)
+        count = min(len(mine), max(least, int(share * len(mine))))
+        labels = given[mine[sure[mine].argsort(descending=True, stable=True)[:count]]]
+        found[i] = torch.bincount(labels, minlength=classes).double() / count
+    return found
+
+
+def pooled(matrix: Tensor, mass: Tensor, strength: float = POOLING) -> Tensor:
+    """Draw the off-diagonal entries of each row towards their mean, as far as chance can explain that they differ.
+
+    ``T'[i, j] = m + w (T[i, j] - m)`` for j != i, with m their mean and, by James and Stein,
+    ``w = max(0, 1 - strength m (1 - m) / (n_i v))``; v is their variance. The diagonal stays.
+
+    Args:
+        matrix: ``[K, K]``, rows summing to 1. mass: ``[K]``, n_i, examples of each true class. strength: 0 leaves all.
+
+    Returns:
+        ``[K, K]`` float64, rows summing to 1.
+
+    Example:
+        >>> t = torch.tensor([[0.8, 0.11, 0.09], [0.0, 1.0, 0.0], [0.0, 0.4, 0.6]])
+        >>> pooled(t, torch.tensor([100.0, 100.0, 100.0])).round(decimals=2)
+        tensor([[0.8000, 0.1000, 0.1000],
+                [0.0000, 1.0000, 0.0000],
+                [0.0800, 0.3200, 0.6000]], dtype=torch.float64)
+
+    Fails when: one class of a hundred is what all errors go to and the row has few examples: that is pooled away.
+
+    Reference: James & Stein 1961.
+    """
+    t = matrix.double()
+    classes = len(t)
+    if classes < 3:
+        return t.clone()
+    own = torch.eye(classes, dtype=torch.bool, device=t.device)
+    mean = ((1 - t.diagonal()) / (classes - 1))[:, None]
+    apart = torch.where(own, 0.0, t - mean)
+    variance = (apart**2).sum(1, keepdim=True) / (classes - 1)
+    chance = mean * (1 - mean) / mass.double()[:, None].clamp(min=1.0)
+    weight = (1 - strength * chance / variance.clamp(min=1e-12)).clamp(min=0.0)
+    return torch.where(own, t, mean + weight * apart)
+
+
+def scale_and_transition(
+    log_probabilities: Tensor, given: Tensor, start: Tensor | None = None, rounds: int = 40
+) -> tuple[float, Tensor]:
+    """How sure the networks should have been, and the transition, by the likelihood of the given labels.
+
+    Maximises ``sum_n log sum_i p_n(i) T[i, y_n]`` with ``p_n = softmax(s log p)`` over the scale s and T in turn: five
+    rounds of EM for T, then s a step up or down if that is likelier; the step begins at a fifth and halves.
+
+    Args:
+        log_probabilities: ``[N, K]`` of the true class up to a constant per row, by networks that did not train on the
+            example. given: ``[N]`` int64. start: ``[K, K]`` as in :func:`~tamis.observe.posterior.transition`.
+
+    Returns:
+        s > 0 (below 1: the networks were too sure) and T ``[K, K]`` float64. Beyond 100,000 examples every m-th counts.
+
+    Raises:
+        TamisError: shapes that do not fit, labels out of range.
+
+    Example:
+        >>> p = torch.tensor([[0.999, 0.001]] * 30 + [[0.001, 0.999]] * 30)
+        >>> given = torch.tensor(([0] * 9 + [1]) * 3 + ([1] * 9 + [0]) * 3)
+        >>> scale, found = scale_and_transition(p.log(), given)
+        >>> bool((found.diagonal() - 0.9).abs().max() < 0.05)
+        True
+
+    Fails when: the networks trained on the examples themselves: it then finds them not sure enough, and no noise.
+
+    Reference: temperature: Guo et al. 2017, arXiv:1706.04599; the mixture: Dawid & Skene 1979.
+    Differs from the paper in: no held-out set with true labels; the given ones are explained through T.
+    """
+    x, _ = checked(log_probabilities, given)
+    every = -(-len(x) // AT_MOST) or 1
+    x, y = x[::every], given[::every]
+    scale, step, t = 1.0, 0.2, start
+
+    def likelihood(s: float, matrix: Tensor) -> float:
+        return float(joint((s * x).softmax(1), matrix, y).sum(1).clamp(min=1e-12).log().sum())
+
+    for _ in range(rounds):
+        t = transition((scale * x).softmax(1), y, t, rounds=5)
+        options = {s: likelihood(s, t) for s in (scale, scale * (1 + step), scale / (1 + step))}
+        best = max(options, key=lambda s: options[s])
+        step = step / 2 if best == scale else step
+        scale = best
+    return scale, transition((scale * x).softmax(1), y, t, rounds=20)
+
+
+def confusion(probabilities: Tensor) -> Tensor:
+    """``[K, K]`` float64: the mean probabilities of the examples predicted as each class; identity rows for none.
+
+    Example:
+        >>> confusion(torch.tensor([[0.9, 0.1], [0.7, 0.3]]))
+        tensor([[0.8000, 0.2000],
+                [0.0000, 1.0000]], dtype=torch.float64)
+    """
+    p = probabilities.double()
+    classes = p.shape[1]
+    predicted = p.argmax(1)
+    sums = torch.zeros(classes, classes, dtype=torch.float64, device=p.device).index_add_(0, predicted, p)
+    count = torch.bincount(predicted, minlength=classes)[:, None]
+    return torch.where(count > 0, sums / count.clamp(min=1), torch.eye(classes, dtype=torch.float64, device=p.device))
+
+
+def doubted(probabilities: Tensor, usual: Tensor, share: float = DOUBT) -> Tensor:
+    """A network's word, less sure than it sounds: ``(1 - share) p + share C[argmax p]``.
+
+    However sure a network is of one example, it is sometimes wrong, and then as it is in general: the true class is one
+    that is often taken for the predicted one.
+
+    Args:
+        probabilities: ``[N, K]``. usual: ``[K, K]``, C as :func:`confusion` gives. share: in [0, 1].
+
+    Returns:
+        ``[N, K]`` float64, rows summing to 1.
+
+    Example:
+        >>> doubted(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.8, 0.2], [0.0, 1.0]]), 0.5)
+        tensor([[0.9000, 0.1000]], dtype=torch.float64)
+    """
+    p = probabilities.double()
+    return (1 - share) * p + share * usual.to(p)[p.argmax(1)]
+
+
+def at_rate(wrong: Tensor, rate: float) -> Tensor:
+    """Probabilities moved by one constant in their log-odds so that their mean is ``rate``; their order stays.
+
+    Args:
+        wrong: ``[N]`` in [0, 1]. rate: in [0, 1].
+
+    Returns:
+        ``[N]`` float64.
+
+    Example:
+        >>> at_rate(torch.tensor([0.1, 0.2, 0.9]), 0.5).round(decimals=3)
+        tensor([0.1950, 0.3530, 0.9520], dtype=torch.float64)
+
+    Raises:
+        TamisError: a rate outside [0, 1].
+
+    Fails when: the probabilities are 0 and 1 alone: no constant moves them, and their mean stays.
+
+    Reference: prior shift: Saerens et al. 2002.
+    """
+    if not 0 <= rate <= 1:
+        raise TamisError(f"rate is {rate!r}, but the share of wrong labels lies in [0, 1].")
+    odds = wrong.double().clamp(1e-9, 1 - 1e-9).logit()
+    low, high = -30.0, 30.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if float((odds + middle).sigmoid().mean()) < rate:
+            low = middle
+        else:
+            high = middle
+    return (odds + (low + high) / 2).sigmoid()

@@ -1,0 +1,149 @@
+"""The kernels that say how far to trust a network: slow twins, hand-worked numbers, worlds whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.observe.calibration import anchored, at_rate, confusion, doubted, pooled, scale_and_transition
+from tamis.observe.posterior import flag
+from tamis.separation.evidence import Evidence
+from tamis.separation.separate import separate
+from tamis.types import TamisError
+
+CLASSES = 4
+SWAP = torch.tensor([[0.7, 0.3, 0.0, 0.0], [0.3, 0.7, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.1, 0.9]])
+EVEN = torch.full((CLASSES, CLASSES), 0.1).fill_diagonal_(0.7)
+
+
+def world(matrix: torch.Tensor, n: int = 12_000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """p(true | x) that is right about its own doubts, true labels drawn from it, and given ones."""
+    draw = np.random.default_rng(seed)
+    p = torch.from_numpy(draw.dirichlet([0.15] * CLASSES, n))
+    true = torch.from_numpy((draw.random(n)[:, None] > p.cumsum(1).numpy()).sum(1).clip(max=CLASSES - 1))
+    spread = matrix.double()[true].cumsum(1).numpy()
+    return p, true, torch.from_numpy((draw.random(n)[:, None] > spread).sum(1).clip(max=CLASSES - 1))
+
+
+def test_anchors_are_their_slow_twin_and_near_the_truth() -> None:
+    p, _, label = world(SWAP, 3000)
+    ours = anchored(p, label, share=0.3, least=10)
+    for i in range(CLASSES):
+        mine = sorted((-float(row.max()), n) for n, row in enumerate(p) if int(row.argmax()) == i)
+        mine = mine[: max(10, int(0.3 * len(mine)))]
+        for j in range(CLASSES):
+            assert float(ours[i, j]) == pytest.approx(sum(int(label[n]) == j for _, n in mine) / len(mine))
+    assert (anchored(*world(SWAP, 40_000)[::2]) - SWAP).abs().max() < 0.03
+
+
+def test_anchors_by_hand() -> None:
+    p = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.8, 0.2, 0.0], [0.3, 0.7, 0.0]])
+    label = torch.tensor([0, 2, 1, 1])
+    assert anchored(p, label, share=0.67, least=1).tolist() == [[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    assert anchored(p, label)[0].tolist() == pytest.approx([1 / 3] * 3), "few examples: all of them"
+    with pytest.raises(TamisError, match="share is 0"):
+        anchored(p, label, share=0)
+
+
+def test_pooling_draws_chance_together_and_leaves_structure() -> None:
+    by_hand = pooled(torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.0, 0.0, 1.0]]), torch.full((3,), 1000.0), 10.0)
+    weight = 1 - 10 * (0.25 * 0.75 / 1000) / 0.05**2  # m = .25, v = .05^2
+    assert by_hand[0].tolist() == pytest.approx([0.5, 0.25 + weight * 0.05, 0.25 - weight * 0.05])
+    assert by_hand[1].tolist() == pytest.approx([0.1, 0.8, 0.1])
+    assert by_hand[2].tolist() == [0.0, 0.0, 1.0]
+    draw = np.random.default_rng(1)
+
+    def counted(matrix: torch.Tensor, mass: int) -> torch.Tensor:
+        rows = matrix.double().numpy()
+        return torch.from_numpy(np.stack([draw.multinomial(mass, row / row.sum()) / mass for row in rows]))
+
+    raw = counted(EVEN, 300)
+    ours = pooled(raw, torch.full((CLASSES,), 300.0))
+    assert torch.allclose(ours.sum(1), torch.ones(CLASSES, dtype=torch.float64))
+    assert torch.allclose(ours.diagonal(), raw.diagonal())
+    beside = ~torch.eye(CLASSES, dtype=torch.bool)
+    assert (ours - EVEN)[beside].abs().sum() < 0.8 * (raw - EVEN)[beside].abs().sum()
+    swapped = counted(SWAP, 2000)
+    assert (pooled(swapped, torch.full((CLASSES,), 2000.0)) - swapped).abs().max() < 0.02, "a swap is no chance"
+    assert torch.equal(pooled(raw, torch.full((CLASSES,), 300.0), 0.0), raw.double())
+    two = torch.tensor([[0.6, 0.4], [0.1, 0.9]])
+    assert torch.equal(pooled(two, torch.ones(2)), two.double()), "one entry beside the diagonal has no mean to go to"
+
+
+@pytest.mark.parametrize(("matrix", "too_sure"), [(SWAP, 1.6), (EVEN, 1.6), (EVEN, 0.7), (torch.eye(CLASSES), 1.6)])
+def test_scale_and_transition_are_found_together(matrix: torch.Tensor, too_sure: float) -> None:
+    p, _, label = world(matrix)
+    scale, found = scale_and_transition(p.clamp(min=1e-12).log() * too_sure, label)
+    assert scale == pytest.approx(1 / too_sure, rel=0.12)
+    assert (found - matrix).abs().max() < 0.03
+
+
+def test_every_mth_of_many_examples_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    p, _, label = world(EVEN, 3000)
+    monkeypatch.setattr("tamis.observe.calibration.AT_MOST", 1500)
+    half = scale_and_transition(p.clamp(min=1e-12).log(), label, rounds=3)
+    monkeypatch.undo()
+    every = scale_and_transition(p[::2].clamp(min=1e-12).log(), label[::2], rounds=3)
+    assert half[0] == every[0]
+    assert torch.equal(half[1], every[1])
+
+
+def test_doubt_by_hand() -> None:
+    p = torch.tensor([[0.9, 0.1, 0.0], [0.5, 0.3, 0.2], [0.0, 1.0, 0.0]])
+    usual = confusion(p)
+    assert torch.allclose(usual, torch.tensor([[0.7, 0.2, 0.1], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64))
+    said = doubted(p, usual, 0.2)
+    assert said[0].tolist() == pytest.approx([0.8 * 0.9 + 0.2 * 0.7, 0.8 * 0.1 + 0.2 * 0.2, 0.2 * 0.1])
+    assert said[2].tolist() == pytest.approx([0.0, 1.0, 0.0])
+    assert torch.equal(doubted(p, usual, 0.0), p.double())
+    assert torch.allclose(said.sum(1), torch.ones(3, dtype=torch.float64))
+
+
+@given(st.lists(st.floats(0.001, 0.999), min_size=2, max_size=30), st.floats(0.01, 0.99))
+@settings(deadline=None, max_examples=60)
+def test_at_rate_has_that_mean_and_keeps_the_order(values: list[float], rate: float) -> None:
+    moved = at_rate(torch.tensor(values, dtype=torch.float64), rate)
+    assert float(moved.mean()) == pytest.approx(rate, abs=1e-6)
+    for a, va in zip(moved.tolist(), values, strict=True):
+        for b, vb in zip(moved.tolist(), values, strict=True):
+            assert (a <= b) if va <= vb else (a >= b)
+    log_odds = moved.logit() - torch.tensor(values, dtype=torch.float64).logit()
+    assert float(log_odds.std()) < 1e-6, "one constant for all"
+
+
+def test_no_noise_and_all_noise_and_nonsense() -> None:
+    assert float(at_rate(torch.rand(9, dtype=torch.float64), 0.0).max()) < 1e-3
+    with pytest.raises(TamisError, match=r"rate is 1\.5"):
+        at_rate(torch.rand(3), 1.5)
+
+
+@pytest.mark.parametrize(("matrix", "noise"), [(SWAP, 0.175), (EVEN, 0.3), (torch.eye(CLASSES), 0.0)])
+def test_verdicts_of_networks_that_are_too_sure_are_calibrated(matrix: torch.Tensor, noise: float) -> None:
+    p, true, label = world(matrix)
+    loud = p.clamp(min=1e-9).log() * 1.8
+    draw = torch.Generator().manual_seed(3)
+    views = torch.stack([loud + 0.4 * torch.randn(loud.shape, generator=draw) for _ in range(3)]).half()
+    fold = torch.arange(len(label)) % 3
+    own = views[fold, torch.arange(len(label))].float().softmax(1)
+    looks = torch.full((len(label),), 4.0)
+    evidence = Evidence(label, torch.zeros(len(label)), looks, fold, own, matrix * 0.8 + 0.2 / CLASSES, views=views)
+    found = separate(evidence)
+    wrong = (true != label).numpy()
+    chance = found.table["p_mislabeled"].to_numpy()
+    assert found.noise_rate == pytest.approx(noise, abs=0.02)
+    assert found.noise_rate == pytest.approx(chance.mean(), abs=1e-4)
+    assert found.interval is not None
+    assert found.interval[0] - 0.005 <= wrong.mean() <= found.interval[1] + 0.005
+    assert np.mean([abs(chance[b].mean() - wrong[b].mean()) for b in np.array_split(chance.argsort(), 15)]) < 0.03
+    flagged = {q: flag(torch.from_numpy(chance.copy()), q).numpy() for q in (0.05, 0.1, 0.2)}
+    for q, mine in flagged.items():
+        assert not mine.any() or (~wrong)[mine].mean() <= q + 0.02 or noise == 0
+    if noise == 0:
+        assert flagged[0.05].mean() <= 0.01
+    sure = found.table.filter(found.table["flagged"])
+    if len(sure):
+        right = (sure["suggested_label"].to_numpy() == true.numpy()[sure["index"].to_numpy()]).mean()
+        assert right == pytest.approx(sure["p_suggested"].mean(), abs=0.05)
