@@ -19,15 +19,19 @@ DOUBT = 0.1  # the share of a network's word that is replaced by what is usual i
 AT_MOST = 100_000  # examples that scale and transition are fitted to
 
 
-def anchored(probabilities: Tensor, given: Tensor, share: float = ANCHORS, least: int = LEAST) -> Tensor:
-    """The transition matrix read off the surest examples: ``T[i, j]`` = the share of given label j among them.
+def anchored(
+    probabilities: Tensor, given: Tensor, share: float = ANCHORS, least: int = LEAST, rounds: int = 30
+) -> Tensor:
+    """The transition matrix by the surest examples alone, where a network is hardly ever wrong.
 
     For each class i the anchors are the ``share`` of the examples predicted as i that are predicted with the highest
-    probability (ties: the first). There a network is hardly ever wrong, so what differs from i is wrong labels.
+    probability (ties: the first). Were they certain, ``T[i, j]`` would be the share of given label j among them; what
+    doubt is left is taken out by EM over all anchors, from those shares.
 
     Args:
         probabilities: ``[N, K]`` of the true class. given: ``[N]`` int64. share: in (0, 1]. least: anchors of a class,
-            or all that there are.
+            or all that there are. rounds: of EM; 0 takes the shares as they are, which is right for networks that
+            trained on the examples, since their doubt has taken the given labels' side already.
 
     Returns:
         ``[K, K]`` float64, rows summing to 1. A class that is never predicted has the row of the identity.
@@ -36,27 +40,30 @@ def anchored(probabilities: Tensor, given: Tensor, share: float = ANCHORS, least
         TamisError: shapes that do not fit, labels out of range, a share outside (0, 1].
 
     Example:
-        >>> p = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.2, 0.8]])
-        >>> anchored(p, torch.tensor([0, 1, 1, 1]), share=0.7, least=1)
+        >>> p = torch.tensor([[1.0, 0.0], [0.999, 0.001], [0.6, 0.4], [0.001, 0.999]])
+        >>> anchored(p, torch.tensor([0, 1, 1, 1]), share=0.7, least=1).round(decimals=2)
         tensor([[0.5000, 0.5000],
                 [0.0000, 1.0000]], dtype=torch.float64)
 
     Fails when: wrong labels avoid or seek the examples that are easiest to predict.
 
     Reference: anchor points: Liu & Tao 2016, arXiv:1411.7718; Patrini et al. 2017, arXiv:1609.03683.
-    Differs from the paper in: the mean over a share of the surest, not the probabilities at the one surest.
+    Differs from the paper in: the likelihood of a share of the surest, not the probabilities at the one surest.
     """
     p, classes = checked(probabilities, given)
     if not 0 < share <= 1:
         raise TamisError(f"share is {share!r}, but the share of examples that are anchors lies in (0, 1].")
     sure, predicted = p.max(1)
-    found = torch.eye(classes, dtype=torch.float64, device=p.device)
+    shares, chosen = torch.eye(classes, dtype=torch.float64, device=p.device), []
     for i in predicted.unique():
         mine = (predicted == i).nonzero().squeeze(1)
         count = min(len(mine), max(least, int(share * len(mine))))
-        labels = given[mine[sure[mine].argsort(descending=True, stable=True)[:count]]]
-        found[i] = torch.bincount(labels, minlength=classes).double() / count
-    return found
+        chosen.append(mine[sure[mine].argsort(descending=True, stable=True)[:count]])
+        shares[i] = torch.bincount(given[chosen[-1]], minlength=classes).double() / count
+    if not chosen:
+        return shares
+    anchors = torch.cat(chosen)
+    return transition(p[anchors], given[anchors], shares, rounds)  # EM leaves a row of the identity as it is
 
 
 def pooled(matrix: Tensor, mass: Tensor, strength: float = POOLING) -> Tensor:

@@ -45,10 +45,10 @@ def separate(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
 
     The transition matrix T and one scale of all logits are estimated by the likelihood of the given labels; then, for
     each example, ``p_mislabeled = 1 - p(y | x, y)`` with ``p(i | x, y) ~ p(i | x) T[i, y]``, averaged over networks,
-    each taken for a tenth less sure than it sounds. Their mean is brought to the noise rate, which is estimated
-    in two ways: by that likelihood, and from the surest examples of every class. Flagged are the most examples among
-    which a share of at most ``fdr`` is expected to be clean. With losses alone, a beta mixture of two components gives
-    the probability, and no label is suggested.
+    each taken for a tenth less sure than it sounds. Their mean is brought to the noise rate, which is estimated from
+    the surest examples of every class alone. Flagged are the most examples among which a share of at most ``fdr`` is
+    expected to be clean. With losses alone, a beta mixture of two components gives the probability, and no label is
+    suggested.
 
     Args:
         evidence: best from :func:`~tamis.separation.evidence.gather_evidence`, whose looks are out of fold.
@@ -124,8 +124,7 @@ def _by_loss(evidence: Evidence) -> Tensor:
 
 def _bayes(evidence: Evidence, p: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[float, float] | None]:
     """Probability of a wrong label ``[N]``, posterior of the true ``[N, K]``, the transition, the rate's interval."""
-    given, whole = evidence.label, slice(None)
-    scale, matrix = 1.0, evidence.matrix
+    given, scale, matrix = evidence.label, 1.0, evidence.matrix
     if evidence.fold is None:  # in training: the likelihood would find the networks not sure enough, and no noise
         matrix = transition(p, given, matrix)
     else:
@@ -141,29 +140,28 @@ def _bayes(evidence: Evidence, p: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple
         posterior += true_label(doubted(said, usual), matrix, given)
     posterior /= 1 if evidence.views is None else len(evidence.views)
     wrong = 1 - posterior.gather(1, given[:, None])[:, 0]
-    by_anchors, by_likelihood = _rates(p, given, matrix, whole)
     if evidence.fold is None:
-        return at_rate(wrong, by_anchors), posterior, matrix, None
-    rate = (by_anchors + by_likelihood) / 2
-    folds = [sum(_rates(p, given, matrix, evidence.fold == k)) / 2 for k in evidence.fold.unique()]
-    return at_rate(wrong, rate), posterior, matrix, _interval(rate, folds, abs(by_anchors - by_likelihood) / 2)
+        rate = _rate(p, given, anchored(p, given, rounds=0))
+        return at_rate(wrong, rate), posterior, matrix, None
+    rate = _rate(p, given, anchored(p, given))
+    parts = [(p[mine], given[mine]) for mine in (evidence.fold == k for k in evidence.fold.unique())]
+    folds = [_rate(*part, anchored(*part)) for part in parts]
+    by_likelihood = float((1 - true_label(p, matrix, given).gather(1, given[:, None])).mean())
+    return at_rate(wrong, rate), posterior, matrix, _interval(rate, folds, by_likelihood)
 
 
-def _rates(p: Tensor, given: Tensor, matrix: Tensor, part: Tensor | slice) -> tuple[float, float]:
-    """The share of wrong labels from the surest examples, and by the likelihood. In training the second is low."""
-    p, given = p[part], given[part]
-    by_class = 1 - anchored(p, given).diagonal()
-    own = true_label(p, transition(p, given, matrix, rounds=20), given).gather(1, given[:, None])
-    return float(p.double().mean(0) @ by_class), float((1 - own).mean())
+def _rate(p: Tensor, given: Tensor, matrix: Tensor) -> float:
+    """The share of wrong labels if every class errs as ``matrix`` says."""
+    return float(p.double().mean(0) @ (1 - matrix.diagonal()))
 
 
-def _interval(rate: float, folds: list[float], apart: float) -> tuple[float, float]:
-    """A t interval over the folds' own estimates, and on either side what the two ways of estimating are apart."""
+def _interval(rate: float, folds: list[float], other: float) -> tuple[float, float]:
+    """A t interval over the folds' own estimates, drawn out to the other way of estimating, by the likelihood."""
     from scipy.stats import t as student_t  # heavy to import
 
     spread = float(torch.tensor(folds, dtype=torch.float64).std()) / len(folds) ** 0.5
-    half = float(student_t.ppf(0.975, len(folds) - 1)) * spread + apart
-    return max(0.0, rate - half), min(1.0, rate + half)
+    half = float(student_t.ppf(0.975, len(folds) - 1)) * spread
+    return max(0.0, min(rate, other) - half), min(1.0, max(rate, other) + half)
 
 
 def _reasons(evidence: Evidence, p: Tensor) -> list[str]:
