@@ -260,6 +260,24 @@ def test_names_are_text_wherever_they_come_from(browser: Callable[..., Any], tmp
     assert (shown.errors, alerts) == ([], [])
 
 
+def test_a_corruption_with_settings_is_told_whole_and_its_panels_titles_fit(
+    browser: Callable[..., Any], tmp_path: Path
+) -> None:
+    label = "asymmetric_labels(mapping=[1, 2, 3, 4, 5, 6, 7, 8, 9, 0])"
+    study = fake_study(seeds=2, cells=[("none", 0.0), *((label, rate) for rate in (0.1, 0.2, 0.4))])
+    shown = browser(written(study, tmp_path), width=360, height=740)
+    heads = shown.page.locator("table.main th").all_inner_texts()
+    assert "20 % asymmetric labels (mapping=[1, 2, 3, 4, 5, 6, 7, 8, 9, 0])" in heads
+    crossings = table(shown, "Rate from which the error lies above uniform training's at the same cost")
+    assert {row[1] for row in crossings} == {"asymmetric labels (mapping=[1, 2, 3, 4, 5, 6, 7, 8, 9, 0])"}
+    wide = """() => [...document.querySelectorAll('svg.panel text.title')].map(
+        title => title.getBBox().width + 4 - title.ownerSVGElement.viewBox.baseVal.width)"""
+    over = shown.page.evaluate(wide)
+    assert len(over) > 10
+    assert max(over) <= 0
+    assert shown.page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
 def test_a_page_without_any_finished_run_says_so() -> None:
     study = fake_study(seeds=2)
     for runs in (fail(study.runs, pl.lit(True)), study.runs.clear()):

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -96,6 +97,34 @@ def injector(label: str, rate: float = 0.0) -> Injector:
         >>> injector("asymmetric_labels(mapping=[1, 0])", 1.0)(data, torch.Generator())[0].y.unique()
         tensor([1])
     """
+    name, values = _read(label)
+    try:
+        return INJECTORS[name](rate, **values)
+    except TamisError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise _unreadable(label, error) from error
+
+
+def corruption_label(label: str) -> str:
+    """The same corruption in the one spelling that tables and records use: ``name`` or ``name(key=value, ..)``.
+
+    Raises:
+        TamisError: as for :func:`injector`, but the values of the settings are not looked at.
+
+    Example:
+        >>> corruption_label(" fog( severity = 3 )"), corruption_label("fog()")
+        ('fog(severity=3)', 'fog')
+    """
+    name, values = _read(label)
+    settings = ", ".join(f"{key}={value!r}" for key, value in values.items())
+    return f"{name}({settings})" if settings else name
+
+
+def _read(label: str) -> tuple[str, dict[str, Any]]:
+    """Name and settings of a label; the name is a row of the table."""
+    if not isinstance(label, str):
+        raise TamisError(f'the corruption is {label!r}, but it must be a label, such as "random_labels".')
     match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", label, re.DOTALL)
     if match is None:
         raise TamisError(f'"{label}" is not a corruption; write a name with settings, such as "fog(severity=3)".')
@@ -107,12 +136,13 @@ def injector(label: str, rate: float = 0.0) -> Injector:
         call = ast.parse(f"f({settings})", mode="eval").body
         if not isinstance(call, ast.Call) or call.args or any(k.arg in (None, "rate") for k in call.keywords):
             raise ValueError(settings)
-        values = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-        return INJECTORS[name](rate, **values)
-    except TamisError:
-        raise
+        return name, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, TypeError, ValueError) as error:
-        raise TamisError(f'the settings of "{label}" cannot be read ({error}); write them as name=value.') from error
+        raise _unreadable(label, error) from error
+
+
+def _unreadable(label: str, error: Exception) -> TamisError:
+    return TamisError(f'the settings of "{label}" cannot be read ({error}); write them as name=value.')
 
 
 __all__ = [
@@ -125,6 +155,7 @@ __all__ = [
     "asymmetric_labels",
     "class_conditional",
     "confusion_map",
+    "corruption_label",
     "duplicates",
     "fifteen_corruptions",
     "gaussian_pixels",

@@ -14,7 +14,7 @@ from tamis.report import tables
 from tamis.report.svg import LINE, Panel, linear_axis, shorten
 from tamis.report.tables import Table
 from tamis.report.words import Style, interval, percent, points, tick
-from tamis.study.paper import cell_name
+from tamis.study.paper import cell_name, corruption_words
 from tamis.study.statistics import finished
 
 NAN = math.nan
@@ -51,7 +51,7 @@ def error_by_rate(frame: pl.DataFrame, look: Look) -> Figure:
 
 def _rates(own: pl.DataFrame, kind: str, look: Look) -> Markup:
     panel = Panel(
-        kind.replace("_", " "),
+        corruption_words(kind),
         f"Test error against the rate of {kind}",
         linear_axis(own["rate"], tick, zero=True),
         linear_axis([*known(own, "high"), *known(own, "error")], tick, zero=True),

@@ -161,7 +161,7 @@ class Panel:
             words = Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>')
             frame.append(words.format(self.left - 6, py + 4, self.y.write(tick) if self.y else ""))
         middle = (self.left + self.width - self.right) / 2
-        titles = Markup('<text class="title" x="4" y="{}">{}</text>').format(LINE, self.title)
+        titles = Markup('<text class="title" x="4" y="{}">{}</text>').format(LINE, shorten(self.title, 40))
         titles += (
             Markup('<text class="axis" x="4" y="{}">{}</text>').format(2 * LINE + 1, self.side) if self.side else ""
         )

@@ -9,7 +9,7 @@ import polars as pl
 
 from tamis.report.words import interval, number, percent, points
 from tamis.study.evaluate import main_entry, score_table
-from tamis.study.paper import cell_name, published
+from tamis.study.paper import cell_name, corruption_words, published
 
 Row = dict[str, Any]
 
@@ -131,7 +131,7 @@ def crossings(frame: pl.DataFrame) -> Table:
         draws = [percent(r[name], 0) for name in ("share_below", "share_never")]
         note = "beyond the ladder somewhere" if r["extrapolated"] else ""
         rows.append(
-            [r["policy"], r["corruption"].replace("_", " "), ends[0], span, *draws, str(r["rates"]), str(r["n"]), note]
+            [r["policy"], corruption_words(r["corruption"]), ends[0], span, *draws, str(r["rates"]), str(r["n"]), note]
         )
     columns = ["policy", "corruption", "crosses at", "95 % interval", "draws above throughout", "draws never above",
                "rates", "n", "note"]  # fmt: skip

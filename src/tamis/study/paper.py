@@ -77,4 +77,15 @@ def cell_name(corruption: str, rate: float) -> str:
         >>> cell_name("random_labels", 0.25), cell_name("none", 0.0)
         ('25 % random labels', 'clean')
     """
-    return "clean" if rate == 0 else f"{100 * rate:g} % {corruption.replace('_', ' ')}"
+    return "clean" if rate == 0 else f"{100 * rate:g} % {corruption_words(corruption)}"
+
+
+def corruption_words(label: str) -> str:
+    """A corruption's label in words; its settings stay as they are.
+
+    Example:
+        >>> corruption_words("zoom_blur(severity=3)")
+        'zoom blur (severity=3)'
+    """
+    name, bracket, settings = label.partition("(")
+    return name.replace("_", " ") + (f" ({settings}" if bracket else "")

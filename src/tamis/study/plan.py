@@ -6,22 +6,16 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tamis.corrupt import INJECTORS
+from tamis.corrupt import corruption_label, injector
 from tamis.data.sources import DATASETS
 from tamis.loop import Recipe
 from tamis.models import MODELS
 from tamis.selection.policies import policy
 from tamis.types import TamisError
-
-if sys.version_info >= (3, 11):
-    pass
-else:
-    pass
 
 SCHEMA = 1  # of a run's record: raised when what a record means changes, so that old ones are not taken for new
 
@@ -58,7 +52,7 @@ class Plan:
     """A study: settings x cells x (standard, methods, controls) x seeds.
 
     Attributes:
-        cells: corruption and rate. methods: policy labels.
+        cells: corruption (with settings: "fog(severity=3)") and rate. methods: policy labels.
         scores: the standard runs record every difficulty score, and what each finds of the noise is measured.
         unit: of the methods' budget: as many ``passes`` as the standard, the paper's way, or the same ``cost``.
         controls: of ``uniform`` and ``random_subset``, each a curve over every setting's ladder.
@@ -142,9 +136,11 @@ class Plan:
                     f"the ladder {list(setting.ladder)} must hold fractions of the budget above 0 and other than 1."
                 )
         for corruption, rate in self.cells:
-            _known("corruption", corruption, INJECTORS)
             if isinstance(rate, bool) or not (isinstance(rate, (int, float)) and 0 <= rate <= 1):
                 raise TamisError(f"the rate of {corruption} is {rate!r}, but a rate lies in [0, 1].")
+            injector(corruption, rate)
+            if corruption != (label := corruption_label(corruption)):
+                raise TamisError(f"write {corruption!r} as {label!r}: one corruption has one name in every table.")
         if self.unit not in ("passes", "cost"):
             raise TamisError(f"unit is {self.unit!r}, but methods are budgeted in 'passes' or in 'cost'.")
         for method in self.methods:
