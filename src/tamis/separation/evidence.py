@@ -39,6 +39,8 @@ class Evidence:
         matrix: ``[K, K]`` float64, P(given | true) as the networks trained through it, or None.
         features: ``[N, D]`` penultimate features, or None.
         costs: what it took, in examples.
+        confidence, variability: ``[N]`` float32, mean and standard deviation over looks of p(given label) in [0, 1], as
+            the networks say it of the true class: the axes of a data map; or None.
     """
 
     label: Tensor
@@ -50,6 +52,8 @@ class Evidence:
     features: Tensor | None = None
     costs: Costs = Costs()
     views: Tensor | None = None
+    confidence: Tensor | None = None
+    variability: Tensor | None = None
 
 
 def gather_evidence(
@@ -119,14 +123,13 @@ def one_run(
     n, classes = len(data.y), data.classes
     student = _Student(data, network(seed), recipe, passes, seed, _start(classes))
     y, mean = data.y.cpu(), torch.zeros(n, classes)
-    looks, loss = torch.zeros(n), torch.zeros(n)
+    looks, own = torch.zeros(n), _Own(n)
     for number in range(passes):
         log_p, seen = student.one_pass()
         p = log_p.exp() * seen[:, None]
         mean, looks = (p, seen) if number <= IGNORED else (mean + p, looks + seen)  # the first is for the matrix alone
-        loss = (torch.zeros(n) if number <= IGNORED else loss) - p.gather(1, y[:, None])[:, 0].clamp(
-            min=1e-12
-        ).log() * seen
+        own = _Own(n) if number <= IGNORED else own
+        own.see(p.gather(1, y[:, None])[:, 0], seen > 0)
         if number < SETTLED:
             known = looks > 0
             student.matrix = transition(mean[known] / looks[known, None], y[known], student.matrix, rounds=5)
@@ -135,8 +138,8 @@ def one_run(
     unknown = looks == 0
     average = torch.where(unknown[:, None], 1 / classes, mean / looks.clamp(min=1)[:, None])
     return Evidence(
-        y, torch.where(unknown, torch.nan, loss / looks.clamp(min=1)), looks, None, average, student.matrix,
-        penultimate(student.model, data.x).flatten(1).cpu(), student.sieve.costs,
+        y, own.loss(), looks, None, average, student.matrix, penultimate(student.model, data.x).flatten(1).cpu(),
+        student.sieve.costs, None, *own.map(),
     )  # fmt: skip
 
 
@@ -163,7 +166,7 @@ def cross_fit(
         raise TamisError(
             f"{n} examples in {folds} folds leave less than a batch of {recipe.batch} to train on; lower the batch."
         )
-    views, loss = torch.zeros(folds, n, classes, dtype=torch.float16), torch.zeros(n)
+    views, own = torch.zeros(folds, n, classes, dtype=torch.float16), _Own(n)
     features, costs = None, Costs()
     for k in range(folds):
         held = (fold == k).nonzero().squeeze(1)
@@ -177,19 +180,41 @@ def cross_fit(
                 log_p = logits(student.model, data.x[held]).float().log_softmax(1).cpu()
                 said[held] += log_p
                 times[held] += 1
-                loss[held] -= log_p.gather(1, y[held, None])[:, 0].clamp(min=-27.6)
+                own.see(log_p.gather(1, y[held, None])[:, 0].exp(), held)
             if progress is not None:
                 progress((k + (number + 1) / passes) / folds)
         views[k] = (said / times.clamp(min=1)[:, None]).half()  # never met in training: equally probable
-        own = penultimate(student.model, data.x[held]).flatten(1).cpu()
-        features = torch.zeros(n, own.shape[1]) if features is None else features
-        features[held] = own
+        mine = penultimate(student.model, data.x[held]).flatten(1).cpu()
+        features = torch.zeros(n, mine.shape[1]) if features is None else features
+        features[held] = mine
         costs += student.sieve.costs + Costs(forwards=len(held) * (passes - IGNORED))
-    looks = passes - IGNORED
     return Evidence(
-        y, loss / looks, torch.full((n,), float(looks)), fold, views[fold, torch.arange(n)].float().softmax(1), matrix,
-        features, costs, views,
+        y, own.loss(), own.looks, fold, views[fold, torch.arange(n)].float().softmax(1), matrix, features, costs, views,
+        *own.map(),
     )  # fmt: skip
+
+
+class _Own:
+    """What looks said of the given label, added up."""
+
+    def __init__(self, n: int) -> None:
+        self.looks, self.log, self.p, self.square = (torch.zeros(n) for _ in range(4))
+
+    def see(self, p: Tensor, at: Tensor) -> None:
+        """``p`` ``[N]`` or ``[m]``: of all, those ``at`` counted, or of those ``at`` alone."""
+        p = p[at] if at.dtype == torch.bool else p
+        self.looks[at] += 1
+        self.log[at] += p.clamp(min=1e-12).log()
+        self.p[at] += p
+        self.square[at] += p**2
+
+    def loss(self) -> Tensor:
+        return torch.where(self.looks > 0, -self.log / self.looks, torch.nan)
+
+    def map(self) -> tuple[Tensor, Tensor]:
+        """Confidence and variability."""
+        mean = torch.where(self.looks > 0, self.p / self.looks, torch.nan)
+        return mean, (self.square / self.looks - mean**2).clamp(min=0).sqrt()
 
 
 class _Student:

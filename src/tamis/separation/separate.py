@@ -1,10 +1,10 @@
-"""Separate: from evidence to a verdict on every example, with calibrated probabilities."""
+"""Separate: from evidence to a verdict on every example: is its label wrong, or what else is the matter?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from tamis.observe.calibration import anchored, at_rate, confusion, doubted, poo
 from tamis.observe.mixture import high_component
 from tamis.observe.posterior import flag, transition, true_label
 from tamis.separation.evidence import Evidence
+from tamis.separation.kinds import tell_kinds
+from tamis.separation.words import ORDER, SHOWN, named, reasons
 from tamis.types import TamisError
 
 if TYPE_CHECKING:
@@ -24,8 +26,12 @@ class Verdicts:
     """What is probably the matter, example by example and as a whole.
 
     Attributes:
-        table: a row for each example: ``index``, ``label``, ``p_mislabeled``, ``kind`` (mislabeled or clean),
-            ``suggested_label`` and ``p_suggested`` (null where losses alone were known), ``flagged``, ``reasons``.
+        table: a row for each example: ``index``, ``label``, ``p_mislabeled``, ``p_corrupted``,
+            ``p_out_of_distribution``, ``p_duplicate``, ``p_ambiguous``, ``p_rare`` (null where a kind could not be
+            told), ``kind`` (the first of mislabeled, duplicate, out_of_distribution, corrupted, rare, ambiguous whose
+            probability is above one half, or clean), ``suggested_label`` and ``p_suggested`` (null where losses alone
+            were known), ``flagged`` (as mislabeled, at ``fdr``), ``reasons``, ``neighbour`` (the most alike other
+            example, or null), ``confidence`` and ``variability`` (mean and deviation of p(label); null where unknown).
         noise_rate: the estimated share of wrong labels; ``interval``: 95 %, or None where nothing says how sure it is.
         transition: ``[K, K]`` float64, P(given | true), or None.
         fdr: the share of clean examples accepted among the flagged.
@@ -40,22 +46,26 @@ class Verdicts:
     missing: tuple[str, ...]
 
 
-def separate(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
-    """Which labels are probably wrong, what they should be, and how many: without clean data or a given noise rate.
+def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float = 0.05) -> Verdicts:
+    """What is the matter with each example, and how many labels are wrong: without clean data or a given noise rate.
 
     The transition matrix T and one scale of all logits are estimated by the likelihood of the given labels; then, for
     each example, ``p_mislabeled = 1 - p(y | x, y)`` with ``p(i | x, y) ~ p(i | x) T[i, y]``, averaged over networks,
     each taken for a tenth less sure than it sounds. Their mean is brought to the noise rate, which is estimated from
     the surest examples of every class alone. Flagged are the most examples among which a share of at most ``fdr`` is
     expected to be clean. With losses alone, a beta mixture of two components gives the probability, and no label is
-    suggested.
+    suggested. The other kinds have a sign each (:func:`~tamis.separation.kinds.tell_kinds`); their probabilities say
+    how far past its threshold an example is, and are not calibrated.
 
     Args:
         evidence: best from :func:`~tamis.separation.evidence.gather_evidence`, whose looks are out of fold.
+        features: ``[N, ...]`` what the examples look like: the inputs themselves (pictures ``[N, C, H, W]``), or
+            features of a model that was not trained on these labels. None: no kind that needs them is told.
         fdr: in (0, 1).
 
     Raises:
-        TamisError: fewer than two looks at an example, a target outside (0, 1).
+        TamisError: fewer than two looks at an example, a target outside (0, 1), features of
+            another number or not finite.
 
     Example:
         >>> p = torch.tensor([[0.95, 0.05]] * 6 + [[0.05, 0.95]] * 5 + [[0.97, 0.03]])
@@ -77,17 +87,16 @@ def separate(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
             "separate needs at least two looks at an example, and this evidence has "
             f"{int(seen.max()) if len(seen) else 0} at most for half of them; train for more passes."
         )
-    missing = ["Only mislabeled examples are told from clean ones: corrupted, foreign, duplicate, ambiguous and rare "
-               "examples are not told apart yet."]  # fmt: skip
-    given = evidence.label
+    given, missing = evidence.label, []
+    if features is not None and (len(features) != len(given) or not bool(features.isfinite().all())):
+        raise TamisError(f"features must be finite and of all {len(given)} examples; these are {list(features.shape)}.")
     matrix = suggested = chance = interval = None
     if evidence.probabilities is None:
         p = _by_loss(evidence)
         missing.append("Losses alone were known: no label is suggested, and the probability is a mixture's.")
     else:
         p, posterior, matrix, interval = _bayes(evidence, evidence.probabilities)
-        others = posterior.scatter(1, given[:, None], -1.0)
-        best = others.max(1)
+        best = posterior.scatter(1, given[:, None], -1.0).max(1)
         own = posterior.gather(1, given[:, None])[:, 0]
         suggested = best.indices.numpy()
         chance = (best.values.clamp(min=0) * p / (1 - own).clamp(min=1e-12)).clamp(max=1).numpy()
@@ -97,21 +106,28 @@ def separate(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
             )
         if evidence.probabilities.shape[1] == 2:
             missing.append("With two classes a wrong label looks like an ambiguous example of the other class.")
-    flagged = flag(p, fdr)
+    others = tell_kinds(evidence, features, p)
+    told = {"mislabeled": p, **{name: getattr(others, name) for name in ORDER[1:]}}
+    n, kind = len(given), named(told)
+    columns: dict[str, Any] = {"index": torch.arange(n).numpy(), "label": given.numpy()}
+    columns |= {f"p_{name}": None if told[name] is None else told[name].numpy() for name in SHOWN}
+    columns |= {
+        "kind": kind,
+        "suggested_label": suggested,
+        "p_suggested": chance,
+        "flagged": flag(p, fdr).numpy(),
+        "reasons": reasons(evidence, others, kind),
+        "neighbour": None if others.other is None else others.other.numpy(),
+        "confidence": None if evidence.confidence is None else evidence.confidence.numpy(),
+        "variability": None if evidence.variability is None else evidence.variability.numpy(),
+    }
+    whole = {"suggested_label": pl.Int64, "neighbour": pl.Int64}
+    real = dict.fromkeys((*(f"p_{name}" for name in SHOWN), "p_suggested", "confidence", "variability"), pl.Float64)
     table = pl.DataFrame(
-        {
-            "index": torch.arange(len(given)).numpy(),
-            "label": given.numpy(),
-            "p_mislabeled": p.numpy(),
-            "kind": ["mislabeled" if wrong else "clean" for wrong in (p > 0.5).tolist()],
-            "suggested_label": suggested,
-            "p_suggested": chance,
-            "flagged": flagged.numpy(),
-            "reasons": _reasons(evidence, p),
-        },
-        schema_overrides={"suggested_label": pl.Int64, "p_suggested": pl.Float64},
-    )
-    return Verdicts(table, float(p.mean()), interval, matrix, fdr, tuple(missing))
+        {name: values if values is not None else [None] * n for name, values in columns.items()},
+        schema_overrides={**whole, **real},
+    ).with_columns(pl.when(pl.col("neighbour") >= 0).then("neighbour").name.keep())
+    return Verdicts(table, float(p.mean()), interval, matrix, fdr, (*missing, *others.missing))
 
 
 def _by_loss(evidence: Evidence) -> Tensor:
@@ -162,15 +178,3 @@ def _interval(rate: float, folds: list[float], other: float) -> tuple[float, flo
     spread = float(torch.tensor(folds, dtype=torch.float64).std()) / len(folds) ** 0.5
     half = float(student_t.ppf(0.975, len(folds) - 1)) * spread
     return max(0.0, min(rate, other) - half), min(1.0, max(rate, other) + half)
-
-
-def _reasons(evidence: Evidence, p: Tensor) -> list[str]:
-    """The two signals that decided, in words."""
-    if evidence.probabilities is None:
-        return [f"mean loss {loss:.2f}" for loss in evidence.loss.tolist()]
-    top = evidence.probabilities.max(1)
-    own = evidence.probabilities.gather(1, evidence.label[:, None])[:, 0]
-    return [
-        f"p(label) {mine:.2f}; p(class {best}) {high:.2f}"
-        for mine, best, high in zip(own.tolist(), top.indices.tolist(), top.values.tolist(), strict=True)
-    ]
