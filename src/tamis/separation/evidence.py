@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,19 @@ from tamis.sieve import Sieve
 from tamis.types import Arrays, Costs, TamisError, generator
 
 Network = Callable[[int], nn.Module]
+Part = TypeVar("Part")
+
+
+class Keep(Protocol):
+    """Makes a part of the work, or finds it where an earlier call kept it: how a long gathering is resumed."""
+
+    def __call__(self, name: str, make: Callable[[], Part]) -> Part: ...
+
+
+def _make(name: str, make: Callable[[], Part]) -> Part:
+    return make()
+
+
 IGNORED = 1  # passes: before them a network knows nothing
 SETTLED = 3  # passes after which the matrix of a run is held: later, what is memorised says "no noise"
 
@@ -66,6 +80,7 @@ def gather_evidence(
     fold_passes: int = 5,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
+    keep: Keep = _make,
 ) -> Evidence:
     """One run, and then a cross-fitted one through the matrix that it found: what :func:`~tamis.separate` reads best.
 
@@ -76,6 +91,7 @@ def gather_evidence(
         data: with the labels as they were given. network: seed to a fresh network that gives logits ``[B, K]``.
         recipe: how each is trained. passes: of the first run. fold_passes: of each fold's network over its part.
         folds: at least 2; 0 stops after the first run (see :func:`one_run`). progress: called with the fraction done.
+        keep: given a name and how to make that part (an :class:`Evidence` or a :class:`Fold`), returns the part.
 
     Raises:
         TamisError: too few passes to look twice, folds that leave less than a batch.
@@ -92,13 +108,14 @@ def gather_evidence(
     teach a network little.
     """
     whole = passes + fold_passes * max(0, folds - 1)
-    first = one_run(data, network, recipe=recipe, passes=passes, seed=seed, progress=_part(progress, 0, passes / whole))
+    mine = _part(progress, 0, passes / whole)
+    first = keep("first", lambda: one_run(data, network, recipe=recipe, passes=passes, seed=seed, progress=mine))
     if folds == 0:
         return first
     assert first.matrix is not None
     second = cross_fit(
         data, network, first.matrix, recipe=recipe, folds=folds, passes=fold_passes, seed=seed + 1,
-        progress=_part(progress, passes / whole, 1),
+        progress=_part(progress, passes / whole, 1), keep=keep,
     )  # fmt: skip
     return replace(second, costs=first.costs + second.costs)
 
@@ -129,7 +146,7 @@ def one_run(
         p = log_p.exp() * seen[:, None]
         mean, looks = (p, seen) if number <= IGNORED else (mean + p, looks + seen)  # the first is for the matrix alone
         own = _Own(n) if number <= IGNORED else own
-        own.see(p.gather(1, y[:, None])[:, 0], seen > 0)
+        own.see(p.gather(1, y[:, None])[:, 0], seen)
         if number < SETTLED:
             known = looks > 0
             student.matrix = transition(mean[known] / looks[known, None], y[known], student.matrix, rounds=5)
@@ -143,6 +160,24 @@ def one_run(
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Fold:
+    """What the network of one fold said.
+
+    Attributes:
+        held: ``[m]`` int64, the examples that it did not train on.
+        view: ``[N, K]`` float16, the mean of log p(true class | x) over its looks.
+        own: ``[4, m]`` float32: of the held, how many looks, and the sums of log p, p and p^2 of the given label.
+        features: ``[m, D]`` of the held. costs: of training and looking.
+    """
+
+    held: Tensor
+    view: Tensor
+    own: Tensor
+    features: Tensor
+    costs: Costs
+
+
 def cross_fit(
     data: Arrays,
     network: Network,
@@ -153,6 +188,7 @@ def cross_fit(
     passes: int = 5,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
+    keep: Keep = _make,
 ) -> Evidence:
     """Train a network for each fold on the others, through ``matrix``; each looks at its own fold after every pass.
 
@@ -160,61 +196,68 @@ def cross_fit(
     averaged as log-probabilities: one that is memorised late weighs less than where it was plainly wrong before.
     """
     _enough(passes)
-    n, classes, y = len(data.y), data.classes, data.y.cpu()
+    n, y = len(data.y), data.y.cpu()
     fold = folds_of(y, folds, generator(seed, "folds"))
     if n - int(torch.bincount(fold).max()) < recipe.batch:
         raise TamisError(
             f"{n} examples in {folds} folds leave less than a batch of {recipe.batch} to train on; lower the batch."
         )
-    views, own = torch.zeros(folds, n, classes, dtype=torch.float16), _Own(n)
-    features, costs = None, Costs()
+    parts = []
     for k in range(folds):
-        held = (fold == k).nonzero().squeeze(1)
         student = _Student(data, network(seed + k), recipe, passes, seed + k, matrix, fold == k)
-        said, times = torch.zeros(n, classes), torch.zeros(n)
-        for number in range(passes):
-            log_p, seen = student.one_pass()
-            if number >= IGNORED:
-                said += log_p
-                times += seen
-                log_p = logits(student.model, data.x[held]).float().log_softmax(1).cpu()
-                said[held] += log_p
-                times[held] += 1
-                own.see(log_p.gather(1, y[held, None])[:, 0].exp(), held)
-            if progress is not None:
-                progress((k + (number + 1) / passes) / folds)
-        views[k] = (said / times.clamp(min=1)[:, None]).half()  # never met in training: equally probable
-        mine = penultimate(student.model, data.x[held]).flatten(1).cpu()
-        features = torch.zeros(n, mine.shape[1]) if features is None else features
-        features[held] = mine
-        costs += student.sieve.costs + Costs(forwards=len(held) * (passes - IGNORED))
+        mine = _part(progress, k / folds, (k + 1) / folds)
+        parts.append(keep(f"fold-{k}", lambda student=student, mine=mine: _fold(student, passes, mine)))  # type: ignore[misc]
+    views, own = torch.stack([part.view for part in parts]), _Own(n)
+    features, costs = torch.zeros(n, parts[0].features.shape[1]), Costs()
+    for part in parts:
+        own.sums[:, part.held], features[part.held] = part.own, part.features
+        costs += part.costs
     return Evidence(
-        y, own.loss(), own.looks, fold, views[fold, torch.arange(n)].float().softmax(1), matrix, features, costs, views,
-        *own.map(),
+        y, own.loss(), own.sums[0], fold, views[fold, torch.arange(n)].float().softmax(1), matrix, features, costs,
+        views, *own.map(),
     )  # fmt: skip
 
 
+def _fold(student: _Student, passes: int, progress: Callable[[float], None] | None) -> Fold:
+    data, held = student.data, student.held.nonzero().squeeze(1)
+    n, y = len(data.y), data.y.cpu()
+    said, times, own = torch.zeros(n, data.classes), torch.zeros(n), _Own(len(held))
+    for number in range(passes):
+        log_p, seen = student.one_pass()
+        if number >= IGNORED:
+            said += log_p
+            times += seen
+            log_p = logits(student.model, data.x[held]).float().log_softmax(1).cpu()
+            said[held] += log_p
+            times[held] += 1
+            own.see(log_p.gather(1, y[held, None])[:, 0].exp())
+        if progress is not None:
+            progress((number + 1) / passes)
+    view = (said / times.clamp(min=1)[:, None]).half()  # never met in training: equally probable
+    features = penultimate(student.model, data.x[held]).flatten(1).cpu()
+    return Fold(held, view, own.sums, features, student.sieve.costs + Costs(forwards=len(held) * (passes - IGNORED)))
+
+
 class _Own:
-    """What looks said of the given label, added up."""
+    """What looks said of the given label: how many there were, and the sums of log p, p and p^2 ``[4, N]``."""
 
     def __init__(self, n: int) -> None:
-        self.looks, self.log, self.p, self.square = (torch.zeros(n) for _ in range(4))
+        self.sums = torch.zeros(4, n)
 
-    def see(self, p: Tensor, at: Tensor) -> None:
-        """``p`` ``[N]`` or ``[m]``: of all, those ``at`` counted, or of those ``at`` alone."""
-        p = p[at] if at.dtype == torch.bool else p
-        self.looks[at] += 1
-        self.log[at] += p.clamp(min=1e-12).log()
-        self.p[at] += p
-        self.square[at] += p**2
+    def see(self, p: Tensor, at: Tensor | None = None) -> None:
+        """``p`` ``[N]``, of all or of those where ``at`` ``[N]`` is 1."""
+        one = torch.ones_like(p) if at is None else at
+        self.sums += torch.stack([one, one * p.clamp(min=1e-12).log(), one * p, one * p**2])
 
     def loss(self) -> Tensor:
-        return torch.where(self.looks > 0, -self.log / self.looks, torch.nan)
+        looks, log = self.sums[0], self.sums[1]
+        return torch.where(looks > 0, -log / looks, torch.nan)
 
     def map(self) -> tuple[Tensor, Tensor]:
         """Confidence and variability."""
-        mean = torch.where(self.looks > 0, self.p / self.looks, torch.nan)
-        return mean, (self.square / self.looks - mean**2).clamp(min=0).sqrt()
+        looks, _, total, square = self.sums
+        mean = torch.where(looks > 0, total / looks, torch.nan)
+        return mean, (square / looks - mean**2).clamp(min=0).sqrt()
 
 
 class _Student:
@@ -225,6 +268,7 @@ class _Student:
         held: Tensor | None = None,
     ) -> None:  # fmt: skip
         self.data, self.model, self.recipe, self.matrix = data, model, recipe, matrix
+        self.held = torch.zeros(len(data.y), dtype=torch.bool) if held is None else held
         self.sieve = Sieve(
             len(data.y), "uniform", budget=passes, unit="passes", seed=seed, record=(), exclude=held,
             loss_fn=lambda outputs, y: corrected_loss(outputs, self.matrix, y),
