@@ -218,7 +218,7 @@ def train(
         _raise_unless_finite(last, sieve.costs.steps)
         mark()
     seconds = {**clock.seconds, "train_seconds": clock.seconds["total_seconds"] - clock.seconds["evaluate_seconds"]}
-    return Record(tuple(curve), sieve.recorder.table(), watched.numpy(), seconds)
+    return Record(tuple(curve), sieve.table(), watched.numpy(), seconds, tuple(sieve.notes))
 
 
 def look(

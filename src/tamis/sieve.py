@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from tamis.drawing import Drawing, Plan
+from tamis.guarding import Guarding
 from tamis.judging import Chosen, Judge
 from tamis.looking import Looking, LossFn
 from tamis.nested import Batch
@@ -100,6 +101,11 @@ class Sieve:
             raise TamisError(f"unit is {unit!r}, but a budget is counted in 'cost' or in 'passes'.")
         if policy.needs.irreducible is not None and "irreducible_loss" not in (given or {}):
             raise TamisError(f"{policy.label} needs given={{'irreducible_loss': [n]}}; see tamis.provide.")
+        if policy.guard is not None and loss_fn is not None:
+            raise TamisError(
+                f"{policy.label} trains by a loss of its own, of logits [b, K] and labels [b]; leave loss_fn out, or "
+                "take another policy where there are none, as in regression."
+            )
         self.n, self.policy, self.budget, self.unit, self.seed, self.prices = n, policy, budget, unit, seed, prices
         self.costs = Costs()
         self.selected_steps = 0.0
@@ -113,6 +119,7 @@ class Sieve:
         classifier = loss_fn is None or any(s.needs for s in wanted if s.name in self.recorder.required)
         self._looking = Looking(n, loss_fn, classifier, given or {})
         self._drawing, self._judge = Drawing(), Judge(policy, seed, n)
+        self._guarding = Guarding(policy, n, seed)
         self._candidates = torch.arange(n) if exclude is None else (~exclude.cpu()).nonzero().squeeze(1)
         if len(self._candidates) == 0:
             raise TamisError("every example is excluded, so there is nothing to train on.")
@@ -171,6 +178,7 @@ class Sieve:
 
     def _form_plan(self, epoch: int) -> Plan:
         plan = form_plan(self._judge, self.recorder, self._candidates, epoch, self._progress)
+        plan = self._guarding.plan(plan, epoch)
         self.costs += Costs(selections=int(plan.selected))
         return plan
 
@@ -247,6 +255,7 @@ class Sieve:
         if not selected:
             self._judge.notice(observation)
         self.recorder.observe(observation)
+        losses = self._guarding.losses(observation, outputs, losses)
         self.costs += Costs(backwards=len(index), steps=1)
         self.selected_steps += selected
         if self.policy.reshape is not None:
@@ -257,11 +266,20 @@ class Sieve:
 
     # What was seen -----------------------------------------------------------------------------------------------
 
+    @property
+    def notes(self) -> list[dict[str, float | str]]:
+        """What the policy's guard decided after each pass, in plain values; empty where it has none."""
+        return self._guarding.notes
+
+    def table(self) -> dict[str, np.ndarray]:
+        """Columns ``[n]`` by name: ``trained``, every recorded score and, where there is a guard, ``p_mislabeled``."""
+        return {**self.recorder.table(), **self._guarding.columns()}
+
     def examples(self) -> pl.DataFrame:
-        """One row per training example: ``index``, times ``trained``, every recorded score (NaN = never observed)."""
+        """One row per training example: ``index`` and the columns of :meth:`table` (NaN = never observed)."""
         import polars as pl
 
-        return pl.DataFrame({"index": np.arange(self.n), **self.recorder.table()})
+        return pl.DataFrame({"index": np.arange(self.n), **self.table()})
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on exactly here, between two steps; plain values and tensors alone.
@@ -276,6 +294,7 @@ class Sieve:
             "judge": self._judge.state_dict(),
             "given": {name: value.clone() for name, value in self._looking.given.items()},
             "recorder": self.recorder.state_dict(),
+            "guarding": self._guarding.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -292,6 +311,8 @@ class Sieve:
         self._judge.load_state_dict(state["judge"])
         self.recorder.load_state_dict(state["recorder"])
         self._looking.given = dict(state["given"])
+        if "guarding" in state:  # states of earlier versions have none
+            self._guarding.load_state_dict(state["guarding"])
         self.costs = Costs(*state["costs"])
         self.selected_steps = state["selected_steps"]
 

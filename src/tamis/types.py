@@ -183,12 +183,14 @@ class Record:
         watched: ``[W]`` int64, the training examples that every look looked at.
         examples: per-example columns ``[N]`` by name: ``trained`` and one per recorded score; NaN = never observed.
         seconds: wall seconds by name, outside every claim of equality.
+        notes: what the policy's guard decided after each pass; see :class:`~tamis.selection.guard.Guard`.
     """
 
     points: tuple[Point, ...]
     examples: dict[str, np.ndarray]
     watched: np.ndarray
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[Mapping[str, float | str], ...] = ()
 
 
 def generator(seed: int, stream: str, counter: int = 0) -> torch.Generator:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tamis.observe.scores import Score
 from tamis.observe.signals import Signal
+from tamis.selection.guard import Guard
 from tamis.selection.rule import Rule, State
 from tamis.selection.rules import Everything
 from tamis.selection.schedules import Always, Progress, Schedule, VarianceGate
@@ -118,6 +119,7 @@ class Policy:
         fixed: an epoch-level draw made once for the whole run instead of anew each epoch.
         look: how candidates are looked at. needs: what it needs beyond losses.
         reshape: per-example losses ``[b]`` to what is averaged and minimised instead, with the graph; None = as is.
+        guard: trains through a class transition matrix and leaves the probably mislabeled out of every epoch's draw.
         plain_mean: the step's loss is (1/b) sum weight_i loss_i, as published, without the factor k/M of the others.
     """
 
@@ -132,8 +134,14 @@ class Policy:
     needs: Needs = Needs()
     reshape: Reshape | None = None
     plain_mean: bool = False
+    guard: Guard | None = None
 
     def __post_init__(self) -> None:
+        if self.guard is not None and (self.level == "batch" or self.reshape is not None):
+            raise TamisError(
+                f"{self.label} has a guard, which has a loss of its own and leaves out of whole epochs: it must choose "
+                "once an epoch and reshape no loss."
+            )
         wants_signal = self.level == "batch" or isinstance(self.schedule, VarianceGate)
         if wants_signal and (self.priority is None or isinstance(self.priority, Score)):
             raise TamisError(
@@ -154,7 +162,7 @@ class Policy:
     @property
     def seed_alone(self) -> bool:
         """True where the seed alone decides what an epoch holds: whole epochs, or the same draw each time."""
-        return self.level == "batch" or isinstance(self.rule, Everything)
+        return self.guard is None and (self.level == "batch" or isinstance(self.rule, Everything))
 
     def candidates(self, batch: int) -> int:
         """How many candidates one selection for a trained batch looks at, with the rule's own settings."""

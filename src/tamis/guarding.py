@@ -1,0 +1,84 @@
+"""A policy's guard at work: its state, what an epoch trains on, the loss that is minimised, and what was decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from tamis.drawing import Plan
+from tamis.selection.policy import Policy
+from tamis.selection.rule import State
+from tamis.types import Observation, TamisError
+
+Note = dict[str, float | str]
+
+
+class Guarding:
+    """The guard of ``policy`` over ``n`` examples; where the policy has none, everything passes as it is.
+
+    Attributes:
+        notes: what was decided after each pass, in plain values; see :meth:`~tamis.selection.guard.Guard.note`.
+    """
+
+    def __init__(self, policy: Policy, n: int, seed: int) -> None:
+        self._policy, self._n, self._seed = policy, n, seed
+        self._state: State | None = None  # until the first logits say how many classes there are
+        self.notes: list[Note] = []
+
+    def plan(self, plan: Plan, epoch: int) -> Plan:
+        """What is left of an epoch's plan, in its order, once the pass before it is taken in."""
+        guard = self._policy.guard
+        if guard is None or self._state is None:
+            return plan
+        self._state = guard.after_pass(self._state)
+        self.notes.append(guard.note(self._state))
+        trains = guard.trains(self._state, self._seed, epoch)
+        if trains is None:
+            return plan
+        kept = trains[plan.order]
+        return plan._replace(
+            order=plan.order[kept],
+            multiplier=None if plan.multiplier is None else plan.multiplier[kept.to(plan.multiplier.device)],
+            selected=True,
+        )
+
+    def losses(self, seen: Observation, outputs: Any, losses: Tensor) -> Tensor:
+        """The ``[b]`` losses that are trained by instead of ``losses``; takes in what was ``seen``.
+
+        Raises:
+            TamisError: the outputs and targets are not a classifier's.
+        """
+        guard = self._policy.guard
+        if guard is None:
+            return losses
+        if seen.logits is None or seen.target is None:
+            raise TamisError(
+                f"{self._policy.label} needs logits [b, K] and labels [b] int64, but the model's outputs and targets "
+                "are not these; take another policy."
+            )
+        if self._state is None:
+            self._state = guard.init(self._n, seen.logits.shape[1])
+        if self._state["said"].device != seen.logits.device:
+            self._state = {k: v.to(seen.logits.device) if v.ndim else v for k, v in self._state.items()}
+        if bool(self._state["plain"]):
+            return losses
+        guard.observe(self._state, seen.index, seen.logits, seen.target)
+        return guard.losses(self._state, outputs, seen.target)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """``p_mislabeled`` ``[n]`` as far as it is known, NaN = never observed; nothing without a guard."""
+        if self._policy.guard is None or self._state is None:
+            return {}
+        return {"p_mislabeled": self._policy.guard.p_mislabeled(self._state).cpu().numpy()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": _copied(self._state), "notes": [dict(note) for note in self.notes]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._state, self.notes = _copied(state["state"]), [dict(note) for note in state["notes"]]
+
+
+def _copied(state: State | None) -> State | None:
+    return state and {name: value.clone() for name, value in state.items()}

@@ -1,0 +1,159 @@
+"""The guard: learn past wrong labels, find them from the same passes, and leave the surest out.
+
+A network that minimises the loss of the *given* labels through a class transition matrix has no need to learn a wrong
+label in order to explain it. The matrix is estimated from what the training passes themselves say, early, and then
+held; Bayes' rule then says of every example how probably its label is wrong. Nothing is forwarded for it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tamis.observe.posterior import corrected_loss, joint, transition
+from tamis.selection.rule import State
+from tamis.types import TamisError, generator
+
+AT_MOST = 100_000  # examples that the matrix is fitted to
+LEAST = math.log(1e-6)  # of a look: one that is sure of another class does not outweigh all the others
+ROUNDS = 5  # of EM after a pass: each starts where the one before ended
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Trains through a transition matrix that it finds, and leaves out who is probably mislabeled.
+
+    Every method is pure but for :meth:`observe`, which updates its own state in place. A state's tensors of no
+    dimension stay on the CPU, so that asking them is no host synchronisation.
+
+    Attributes:
+        settle: passes after which the matrix is held: later, what is memorised says "no noise".
+        wrong: an example is left out of an epoch if its label is wrong with more than this probability.
+        relook: the share of those left out that an epoch trains on all the same, so that the estimate cannot starve.
+        floor: an estimated share of wrong labels below which there is nothing to guard against: plain training.
+
+    Example:
+        >>> guard = Guard(settle=1)
+        >>> state = guard.init(4, classes=2)
+        >>> logits = torch.tensor([[3.0, -3.0], [3.0, -3.0], [-3.0, 3.0], [3.0, -3.0]])
+        >>> given = torch.tensor([0, 0, 1, 1])
+        >>> guard.observe(state, torch.arange(4), logits, given)
+        >>> state = guard.after_pass(state)
+        >>> state["wrong"].round(decimals=1)
+        tensor([0., 0., 0., 1.])
+
+    Fails when: more than half of a class bears one other label; or networks of the first passes know nothing yet.
+    """
+
+    settle: int = 3
+    wrong: float = 0.5
+    relook: float = 0.1
+    floor: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.settle < 1:
+            raise TamisError(f"settle is {self.settle}, but the matrix is found in at least one pass.")
+        if not (0 < self.wrong < 1 and 0 < self.relook <= 1 and 0 <= self.floor < 1):
+            raise TamisError(f"{self} needs wrong in (0, 1), relook in (0, 1] and floor in [0, 1).")
+
+    def init(self, n: int, classes: int, device: torch.device | str = "cpu") -> State:
+        """The state before anything was seen of ``n`` examples; ``n * (4 classes + 21)`` bytes.
+
+        ``said`` ``[n, K]`` sums of log p(true class | x) over ``looks`` ``[n]``; ``given`` ``[n]`` the label, -1 until
+        it was seen; ``matrix`` ``[K, K]`` P(given | true); ``wrong`` ``[n]`` p(label is wrong); ``out`` ``[n]`` bool.
+        """
+        return {
+            "said": torch.zeros(n, classes, device=device),
+            "looks": torch.zeros(n, device=device),
+            "given": torch.full((n,), -1, dtype=torch.int64, device=device),
+            "matrix": transition(torch.ones(0, classes, device=device), torch.zeros(0, dtype=torch.int64), rounds=0),
+            "wrong": torch.zeros(n, device=device),
+            "out": torch.zeros(n, dtype=torch.bool, device=device),
+            "passes": torch.zeros((), dtype=torch.int64),
+            "plain": torch.zeros((), dtype=torch.bool),
+        }
+
+    def observe(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> None:
+        """Take in what a step said, before its own update: ``logits`` ``[b, K]`` and labels ``[b]`` of ``index``."""
+        at = index.to(state["said"].device, non_blocking=True)
+        state["said"].index_add_(0, at, logits.detach().float().log_softmax(1).clamp(min=LEAST))
+        state["looks"].index_add_(0, at, torch.ones_like(at, dtype=torch.float32))
+        state["given"][at] = given
+
+    def losses(self, state: State, logits: Tensor, given: Tensor) -> Tensor:
+        """``[b]`` losses of the given labels through the matrix, ``-log sum_i p(i | x) T[i, y]``, with their graph."""
+        return corrected_loss(logits, state["matrix"], given)
+
+    def p_mislabeled(self, state: State) -> Tensor:
+        """``[n]`` float32, how probably each label is wrong by all that was said so far; NaN = never observed."""
+        known = state["looks"] > 0
+        p = (state["said"][known] / state["looks"][known, None]).softmax(1)
+        found = torch.full_like(state["wrong"], torch.nan)
+        found[known] = mislabeled(p, state["matrix"], state["given"][known])
+        return found
+
+    def after_pass(self, state: State) -> State:
+        """The state after one more pass: the matrix, until it is held; then who is wrong, and who is left out."""
+        passes, known = int(state["passes"]) + 1, state["looks"] > 0
+        after = {**state, "passes": torch.tensor(passes)}
+        if bool(state["plain"]) or not bool(known.any()):
+            return after
+        p = (state["said"][known] / state["looks"][known, None]).softmax(1)
+        given = state["given"][known]
+        if passes <= self.settle:
+            every = -(-len(p) // AT_MOST)
+            after["matrix"] = transition(p[::every], given[::every], state["matrix"], ROUNDS)
+        if passes >= self.settle:
+            after["wrong"] = torch.zeros_like(state["wrong"])
+            after["wrong"][known] = mislabeled(p, after["matrix"], given)
+            if passes == self.settle and float(after["wrong"][known].mean()) < self.floor:
+                return {**after, "plain": torch.tensor(True)}
+            after["out"] = self.left_out(after["wrong"], state["given"], len(state["matrix"]))
+        if passes == 1 and self.settle > 1:  # what the first pass says is good for the matrix alone
+            after["said"], after["looks"] = torch.zeros_like(state["said"]), torch.zeros_like(state["looks"])
+        return after
+
+    def left_out(self, wrong: Tensor, given: Tensor, classes: int) -> Tensor:
+        """``[n]`` bool: who is wrong with more than :attr:`wrong`, but of no class more than it has wrong labels.
+
+        Of a class whose ``wrong`` sums to s, the surest floor(s) at most.
+
+        Example:
+            >>> Guard().left_out(torch.tensor([0.6, 0.7, 0.9, 0.2]), torch.tensor([0, 0, 1, 1]), 2)
+            tensor([False,  True,  True, False])
+        """
+        out = torch.zeros_like(wrong, dtype=torch.bool)
+        for label in range(classes):
+            mine = (given == label).nonzero().squeeze(1)
+            p = wrong[mine].double()
+            at_most = min(int((p > self.wrong).sum()), int(p.sum() + 1e-9))
+            out[mine[p.argsort(descending=True, stable=True)[:at_most]]] = True
+        return out
+
+    def trains(self, state: State, seed: int, epoch: int) -> Tensor | None:
+        """``[n]`` bool, on the CPU: who an epoch trains on; None where that is everyone."""
+        out = state["out"].cpu()
+        if not bool(out.any()):
+            return None
+        return ~out | (torch.rand(len(out), generator=generator(seed, "relook", epoch)) < self.relook)
+
+    def note(self, state: State) -> dict[str, float | str]:
+        """What was decided after the last pass, in plain values: the record's."""
+        share, passes = float(state["wrong"].mean()), int(state["passes"])
+        decided = "plain" if bool(state["plain"]) else "estimate" if passes < self.settle else "leave out"
+        return {"passes": passes, "noise_rate": share, "left_out": float(state["out"].float().mean()), "now": decided}
+
+
+def mislabeled(probabilities: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
+    """``[N]`` float32, how probably each given label is wrong: ``1 - p(y | x, y)`` by Bayes' rule.
+
+    Example:
+        >>> mislabeled(torch.tensor([[0.8, 0.2]]), torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([1]))
+        tensor([0.4000])
+    """
+    together = joint(probabilities.double(), matrix, given)
+    right = together.gather(1, given[:, None])[:, 0]
+    return (1 - right / together.sum(1).clamp(min=1e-12)).float().clamp(0, 1)
