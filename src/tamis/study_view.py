@@ -82,7 +82,7 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
     if runs.is_empty():
         raise TamisError(f"no run of {plan.name} is finished in {out}; leave out --only-report to run it.")
     page = study_report(out)
-    for setting in plan.settings:
+    for setting in () if plan.separators else plan.settings:
         here = runs.filter((runs["dataset"] == setting.dataset) & (runs["model"] == setting.model))
         sizes = {setting.size} if setting.size else set(here["size"])
         if here.filter(here["size"].is_in(list(sizes))).is_empty():

@@ -79,12 +79,13 @@ def render(
     templates.filters |= {"unbroken": unbroken, "breakable": breakable}
     missing = _missing(runs, plan)
     ok = finished(runs)
-    settings = [_setting(*parts, plan, environment) for parts in _by_setting(runs, curves)]
+    policies = runs.filter(pl.col("role") != "separator")
+    settings = [_setting(*parts, plan, environment) for parts in _by_setting(policies, curves)]
     return templates.get_template("study.html.j2").render(
         title=plan.get("title") or plan.get("name") or "A study",
         subtitle=f"Plan {plan['name']}. {_tally(runs, missing)}" if plan.get("name") else _tally(runs, missing),
         css=Markup((HERE / "study.css").read_text("utf-8")),
-        headline=headline(runs),
+        headline=headline(policies),
         notes=_notes(None, plan, environment),
         budgets=BUDGETS[plan.get("unit", "passes")],
         settings=settings,

@@ -135,7 +135,7 @@ def model_columns(model: nn.Module, lab: Lab) -> dict[str, np.ndarray]:
         "knn_agreement": knn_agreement(features, y.cpu()),
         "knn_distance": knn_distance(features),
         "prediction_depth": prediction_depth(layers, y.cpu(), predicted),
-        "second_split_forgetting_time": _second_split(lab),
+        "second_split_forgetting_time": second_split(lab),
     }
     assert found.keys() == MODEL_SCORES.keys(), "every score of the table is measured"
     assert all(len(value) == n for value in found.values())
@@ -152,7 +152,7 @@ def cross_validated(lab: Lab) -> Tensor:
     return out_of_fold(fit, lab.data.x, lab.data.y, FOLDS, generator=generator(lab.seed, "folds"))
 
 
-def _second_split(lab: Lab) -> Tensor:
+def second_split(lab: Lab) -> Tensor:
     """SSFT of both halves: trained on one, then on the other, and what was forgotten after each pass."""
     order = torch.randperm(len(lab.data.y), generator=generator(lab.seed, "split"))
     found = torch.full((len(order),), torch.nan)

@@ -16,12 +16,14 @@ from tamis.selection.cost import PriceList
 from tamis.study.plan import Setting
 
 PACKAGES = ("tamis", "torch", "numpy", "scipy", "polars", "scikit-learn")
+PEERS = ("cleanlab",)  # named where they are installed
 
 
 def environment(device: str, prices: dict[Setting, PriceList]) -> dict[str, Any]:
     """The environment in plain values, as ``environment.json`` keeps it."""
+    peers = [name for name in PEERS if _version(name) != "unknown"]
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in (*PACKAGES, *peers)}},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(device),
         "device": device,

@@ -15,6 +15,7 @@ from tamis.data.sources import DATASETS
 from tamis.loop import Recipe
 from tamis.models import MODELS
 from tamis.selection.policies import policy
+from tamis.study.separators import SEPARATORS
 from tamis.types import TamisError
 
 SCHEMA = 1  # of a run's record: raised when what a record means changes, so that old ones are not taken for new
@@ -56,6 +57,8 @@ class Plan:
         scores: the standard runs record every difficulty score, and what each finds of the noise is measured.
         unit: of the methods' budget: as many ``passes`` as the standard, the paper's way, or the same ``cost``.
         controls: of ``uniform`` and ``random_subset``, each a curve over every setting's ladder.
+        separators: what is asked which labels are wrong, by name, instead of methods and controls.
+        repeats: further seeds of the first separator alone, on the cells of ``repeated``.
     """
 
     name: str
@@ -67,10 +70,16 @@ class Plan:
     note: str = ""
     unit: str = "passes"
     scores: bool = False
+    separators: tuple[str, ...] = ()
+    repeats: tuple[int, ...] = ()
+    repeated: tuple[tuple[str, float], ...] = ()
 
     def jobs(self) -> Iterator[Job]:
         """Every run, the standard of a cell and seed before its methods and controls; seed by seed, so that a study
         that is cut short has whole seeds."""
+        if self.separators:
+            yield from self._separations()
+            return
         for setting in self.settings:
             for seed in setting.seeds:
                 for corruption, rate in self.cells:
@@ -96,12 +105,25 @@ class Plan:
                             budget = round(part * setting.epochs, 6)
                             yield Job(setting, corruption, rate, label, "control", seed, budget, "cost", control)
 
+    def _separations(self) -> Iterator[Job]:
+        """Every separator on every cell, seed by seed; then the first alone on its further seeds."""
+        for setting in self.settings:
+            everyone = [(seed, self.cells, self.separators) for seed in setting.seeds]
+            for seed, cells, names in [*everyone, *((s, self.repeated, self.separators[:1]) for s in self.repeats)]:
+                for corruption, rate in cells:
+                    for name in names:
+                        yield Job(setting, corruption, rate, name, "separator", seed, setting.epochs, "passes")
+
     def hours(self, workers: int) -> float:
         """A rough prediction of the hours on ``workers`` cores, evaluation included."""
         seconds = 0.0
         for job in self.jobs():
-            chosen, size = policy(job.policy), job.setting.size or 60_000
+            size = job.setting.size or 60_000
             per_pass = size / job.setting.recipe.batch * job.setting.step_seconds
+            if job.role == "separator":
+                seconds += job.budget * per_pass * SEPARATORS[job.policy].runs
+                continue
+            chosen = policy(job.policy)
             relative = job.budget
             if job.role == "method" and job.unit == "passes":
                 relative *= 1 / 3 + chosen.keep if chosen.level == "batch" else chosen.keep
@@ -129,13 +151,14 @@ class Plan:
                     f"the setting {setting.dataset}/{setting.model} needs epochs above 0, size, width and watch of at "
                     "least 0, at least one point and at least one seed."
                 )
-            if any(type(seed) is not int or seed < 0 for seed in setting.seeds):
-                raise TamisError(f"the seeds {list(setting.seeds)} must be whole numbers of at least 0.")
+            if any(type(seed) is not int or seed < 0 for seed in (*setting.seeds, *self.repeats)):
+                seeds = [*setting.seeds, *self.repeats]
+                raise TamisError(f"the seeds {seeds} must be whole numbers of at least 0.")
             if any(type(part) not in (int, float) or not 0 < part < 10 or part == 1 for part in setting.ladder):
                 raise TamisError(
                     f"the ladder {list(setting.ladder)} must hold fractions of the budget above 0 and other than 1."
                 )
-        for corruption, rate in self.cells:
+        for corruption, rate in (*self.cells, *self.repeated):
             if isinstance(rate, bool) or not (isinstance(rate, (int, float)) and 0 <= rate <= 1):
                 raise TamisError(f"the rate of {corruption} is {rate!r}, but a rate lies in [0, 1].")
             injector(corruption, rate)
@@ -143,6 +166,16 @@ class Plan:
                 raise TamisError(f"write {corruption!r} as {label!r}: one corruption has one name in every table.")
         if self.unit not in ("passes", "cost"):
             raise TamisError(f"unit is {self.unit!r}, but methods are budgeted in 'passes' or in 'cost'.")
+        for name in self.separators:
+            _known("separator", name, SEPARATORS)
+        if self.separators and (self.methods or self.controls or self.scores):
+            raise TamisError(
+                f"{self.name!r} asks separators, which train no policy: methods and controls are [] then, scores false."
+            )
+        if bool(self.repeats) != bool(self.repeated) or (self.repeats and not self.separators):
+            raise TamisError("repeats (seeds) and repeated (cells) stand together, beside the separators they are of.")
+        if twice := {seed for seed in self.repeats for setting in self.settings if seed in setting.seeds}:
+            raise TamisError(f"the seeds {sorted(twice)} stand in repeats and in a setting's seeds; name each once.")
         for method in self.methods:
             policy(method)
         for control in self.controls:
@@ -167,8 +200,8 @@ class Job:
 
     @property
     def watched(self) -> bool:
-        """True where the theory is held against the run: the standard and every method, not the controls."""
-        return self.role != "control"
+        """True where the theory is held against the run: the standard and every method, not controls and separators."""
+        return self.role in ("standard", "method")
 
     @property
     def points(self) -> int:

@@ -60,15 +60,13 @@ def plan_from_dict(content: dict[str, Any]) -> Plan:
             raise TamisError(f"recipe is {recipe!r}, but it must be a table, such as {{batch = 128, lr = 0.1}}.")
         given = {**raw, "recipe": _build(Recipe, recipe, "recipe")}
         settings.append(_build(Setting, given, "settings"))
-    cells = content.get("cells", [])
-    if not (isinstance(cells, (list, tuple)) and all(isinstance(c, (list, tuple)) and len(c) == 2 for c in cells)):
-        raise TamisError('cells must be a list of pairs, such as [["none", 0.0], ["random_labels", 0.25]].')
+    pairs = {name: _pairs(content, name) for name in ("cells", "repeated")}
     methods = content.get("methods", [])
     if not (isinstance(methods, (list, tuple)) and all(isinstance(method, str) for method in methods)):
         raise TamisError(f'methods is {methods!r}, but it must be a list of policies, such as ["top_k(keep=1/3)"].')
     plain = {
         "settings": tuple(settings),
-        "cells": tuple(map(tuple, cells)),
+        **pairs,
         "methods": tuple(policy(method).label for method in methods),  # one method has one name in every table
     }
     plan: Plan = _build(Plan, {**content, **plain}, "plan")
@@ -85,6 +83,13 @@ def _rows(content: dict[str, Any], name: str) -> list[dict[str, Any]]:
     if not (isinstance(rows, (list, tuple)) and all(isinstance(row, dict) for row in rows)):
         raise TamisError(f"{name} must be a list of tables: write [[{name}]] in TOML.")
     return list(rows)
+
+
+def _pairs(content: dict[str, Any], name: str) -> tuple[tuple[Any, ...], ...]:
+    cells = content.get(name, [])
+    if not (isinstance(cells, (list, tuple)) and all(isinstance(c, (list, tuple)) and len(c) == 2 for c in cells)):
+        raise TamisError(f'{name} must be a list of pairs, such as [["none", 0.0], ["random_labels", 0.25]].')
+    return tuple(map(tuple, cells))
 
 
 def _build(kind: type[Any], given: dict[str, Any], where: str) -> Any:

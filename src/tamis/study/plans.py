@@ -67,6 +67,11 @@ CATALOGUE = (
     "divbs(keep=0.1)",
 )
 
+SEPARATORS_COMPARED = (  # ours first: it is repeated on further seeds
+    "separate", "separate_one_run", "aum", "aum_threshold", "confident_learning", "self_confidence", "knn_agreement",
+    "loss_mixture", "map_d", "ssft",
+)  # fmt: skip
+
 PLANS: dict[str, Plan] = {
     plan.name: plan
     for plan in (
@@ -135,6 +140,32 @@ PLANS: dict[str, Plan] = {
             (),
             (),
             scores=True,
+        ),
+        Plan(
+            "separation",
+            "Which labels are wrong, and how many? Ours and its peers on the same labels, with their cost.",
+            (dataclasses.replace(FASHION_MLP, ladder=(), points=1, watch=0),),
+            (("none", 0.0), ("random_labels_exclusive", 0.1), ("random_labels_exclusive", 0.2),
+             ("random_labels_exclusive", 0.4), ("asymmetric_labels", 0.2), ("asymmetric_labels", 0.3),
+             ("instance_dependent", 0.3)),
+            (),
+            (),
+            separators=SEPARATORS_COMPARED,
+            repeats=tuple(range(5, 20)),
+            repeated=(("random_labels_exclusive", 0.2), ("random_labels_exclusive", 0.4), ("asymmetric_labels", 0.3),
+                      ("instance_dependent", 0.3)),
+        ),
+        Plan(
+            "separation-smoke",
+            "Do all separators run? scikit-learn's digits, two cells, one seed, and another of the first alone.",
+            (Setting("digits", "mlp", size=500, width=32, epochs=6, seeds=(0,), ladder=(), points=1, watch=0,
+                     recipe=Recipe(batch=32), step_seconds=0.0003),),
+            (("none", 0.0), ("random_labels_exclusive", 0.3)),
+            (),
+            (),
+            separators=SEPARATORS_COMPARED,
+            repeats=(1,),
+            repeated=(("random_labels_exclusive", 0.3),),
         ),
         Plan(
             "paper",

@@ -39,6 +39,18 @@ SCORE_KEYS = {
 SCORE_COLUMNS = {
     **SCORE_KEYS, "score": pl.String, "auroc": pl.Float64, "auroc_hardest": pl.Float64, "trainings": pl.Float64,
 }  # fmt: skip
+SEPARATION_KEYS = {
+    **SCORE_KEYS, "policy": pl.String, "realised_rate": pl.Float64, "cost": pl.Float64,
+}  # fmt: skip
+SEPARATION_COLUMNS: dict[str, Any] = {
+    **SEPARATION_KEYS, "runs": pl.Float64, "auroc": pl.Float64, "auroc_hardest": pl.Float64,
+    "rate_estimated": pl.Float64, "rate_low": pl.Float64, "rate_high": pl.Float64, "rate_covered": pl.Float64,
+    "calibration_error": pl.Float64, "suggested_right": pl.Float64,
+    **{f"{name}_{target}": pl.Float64 for target in ("05", "10", "20") for name in ("flagged", "fdr", "recall")},
+}  # fmt: skip
+RELIABILITY_COLUMNS = {
+    "run": pl.String, "bin": pl.Int64, "count": pl.Int64, "predicted": pl.Float64, "realised": pl.Float64,
+}  # fmt: skip
 TIMING_COLUMNS: dict[str, Any] = {
     "run": pl.String, "train_seconds": pl.Float64, "evaluate_seconds": pl.Float64, "total_seconds": pl.Float64,
 }  # fmt: skip
@@ -141,6 +153,12 @@ def gather(out: Path, records: Iterable[Mapping[str, Any]]) -> tuple[pl.DataFram
     ]
     if found:
         write_parquet(out / "scores.parquet", pl.DataFrame(found, schema=SCORE_COLUMNS))
+    separated = [record for record in records if "separation" in record]
+    if separated:
+        rows = [{key: r["row"].get(key) for key in SEPARATION_KEYS} | r["separation"] for r in separated]
+        bins = [{"run": r["row"]["run"], **part} for r in separated for part in r["reliability"]]
+        write_parquet(out / "separations.parquet", pl.DataFrame(rows, schema=SEPARATION_COLUMNS))
+        write_parquet(out / "reliability.parquet", pl.DataFrame(bins, schema=RELIABILITY_COLUMNS))
     write_parquet(out / "runs.parquet", runs)
     write_parquet(out / "curves.parquet", points)
     write_parquet(out / "timings.parquet", pl.DataFrame(timings, schema=TIMING_COLUMNS))

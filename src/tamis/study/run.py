@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,9 @@ from tamis.selection.rules import PowerDraw, StreamingPower
 from tamis.study import noise
 from tamis.study.detection import Lab, detection, hardest, model_columns
 from tamis.study.plan import Job, Setting
-from tamis.types import Arrays, generator
+from tamis.study.separating import measure
+from tamis.study.separators import SEPARATORS
+from tamis.types import Arrays, Truth, generator
 
 SUBSET_SEED = 123  # one subset for every seed of a study: seeds vary the noise and the training, not the data
 
@@ -44,15 +47,13 @@ def run(
         methods: policies whose noise share the standard run's losses predict (the open loop).
         name: the run's hash. progress: called with the fraction of the budget spent.
     """
+    if job.role == "separator":
+        return _separate(job, prices, plan, name, device)
     dataset = dataset_for(job.setting)
     chosen = policy(job.policy)
     data, truth = injector(job.corruption, job.rate)(dataset.train, generator(job.seed, "corrupt"))
     on_device, augment = _to(data, device), crop_and_flip if job.setting.augment else None
-
-    def network(seed: int) -> Network:
-        width = job.setting.width or None
-        return build(job.setting.model, tuple(data.x.shape[1:]), data.classes, width=width, seed=seed).to(device)
-
+    network = _network(job.setting, data, device)
     given = provide(
         chosen,
         on_device,
@@ -111,7 +112,53 @@ def run(
     open_loop = {}
     if job.role == "standard":
         open_loop = noise.open_loop(record, truth, (policy(text) for text in methods), batch)
-    examples = pl.DataFrame(
+    return {
+        "row": row,
+        "curve": curve,
+        "open_loop": open_loop,
+        "timing": dict(record.seconds),
+        "cell": _cell(job),
+        **({"scores": found} if job.scores else {}),
+    }, _examples(data, truth, columns)
+
+
+def _separate(job: Job, prices: PriceList, plan: str, name: str, device: str) -> tuple[dict[str, Any], pl.DataFrame]:
+    """Ask a separator of the job's labels, and hold what it says against the truth: no run's curve, but a verdict."""
+    data, truth = injector(job.corruption, job.rate)(dataset_for(job.setting).train, generator(job.seed, "corrupt"))
+
+    def lab(data: Arrays) -> Lab:
+        return Lab(data, _network(job.setting, data, device), job.setting.recipe, job.budget, job.seed)
+
+    hard, start = _hardest(job, device), time.perf_counter()
+    on_device = _to(data, device)
+    said = SEPARATORS[job.policy].ask(lab(on_device), lab)
+    seconds = time.perf_counter() - start
+    separation, bins = measure(said, truth, hard)
+    row = {
+        **_identity(job, name, plan, len(data.y)),
+        "realised_rate": truth.realised_rate,
+        **vars(said.costs),
+        "cost": prices.cost(said.costs, len(data.y)),
+        "status": "ok",
+        "error": "",
+    }
+    columns = {"score": said.score.cpu().numpy()}
+    if said.probability is not None:
+        columns["p_mislabeled"] = said.probability.cpu().numpy()
+    return {
+        "row": row,
+        "curve": [],
+        "open_loop": {},
+        "timing": {"train_seconds": seconds, "evaluate_seconds": 0.0, "total_seconds": seconds},
+        "cell": _cell(job),
+        "separation": {**separation, "runs": row["cost"] / job.setting.epochs},
+        "reliability": bins,
+    }, _examples(data, truth, columns)
+
+
+def _examples(data: Arrays, truth: Truth, columns: dict[str, np.ndarray]) -> pl.DataFrame:
+    """The per-example table of a run."""
+    return pl.DataFrame(
         {
             "index": torch.arange(len(data.y)).numpy(),
             "given_label": data.y.numpy(),
@@ -120,27 +167,20 @@ def run(
             **columns,
         }
     )
-    return {
-        "row": row,
-        "curve": curve,
-        "open_loop": open_loop,
-        "timing": dict(record.seconds),
-        "cell": _cell(job),
-        **({"scores": found} if job.scores else {}),
-    }, examples
+
+
+def _network(setting: Setting, data: Arrays, device: str) -> Callable[[int], Network]:
+    """A fresh network for the setting and the data, by seed."""
+    width, shape = setting.width or None, tuple(data.x.shape[1:])
+    return lambda seed: build(setting.model, shape, data.classes, width=width, seed=seed).to(device)
 
 
 def _hardest(job: Job, device: str) -> np.ndarray:
     """The hardest tenth of the clean data: 5 folds of 8 passes on the true labels, the same for every run."""
     setting = job.setting
     data = _to(dataset_for(setting).train, device)
-
-    def network(seed: int) -> Network:
-        shape = tuple(data.x.shape[1:])
-        return build(setting.model, shape, data.classes, width=setting.width or None, seed=seed).to(device)
-
     key = (setting.dataset, setting.size, setting.model, setting.width, setting.recipe)
-    return hardest(key, lambda: Lab(data, network, setting.recipe, 8.0, 1))
+    return hardest(key, lambda: Lab(data, _network(setting, data, device), setting.recipe, 8.0, 1))
 
 
 def failed(job: Job, plan: str, name: str, error: str) -> dict[str, Any]:
