@@ -101,8 +101,13 @@ class Truth:
 
     Attributes:
         kind: ``[N]`` int64 of :class:`Kind` flags; 0 is clean. It equals the difference between the arrays before
-            and after: an example that was drawn for a redraw and got its own label back is clean.
-        label: ``[N]`` int64, the label before injection.
+            and after: an example that was drawn for a redraw and got its own label back is clean. ``MISLABELED`` is
+            set exactly where the given label is not ``label``, so a copy whose label conflicts with its original's is
+            ``DUPLICATE | MISLABELED``. A long tail alone removes: ``N`` is what is left, in the order of the whole,
+            and the examples of the classes that became small are ``RARE`` though nothing about them has changed.
+        label: ``[N]`` int64, the label that belongs to the input that stands there now: before injection's where the
+            input was not replaced; of a copy, its original's. Where no single label is right it is the given one: of
+            a blend, which is ``AMBIGUOUS``, and of a foreign picture, which is ``OUT_OF_DISTRIBUTION``.
         asked_rate: the rate asked for, in [0, 1].
     """
 
