@@ -1,0 +1,156 @@
+"""One column of a table to numbers: what each kind of column becomes, and why one is left out.
+
+========================  ==========================================================================================
+numbers, booleans         less their mean, over their standard deviation
+dates, times, durations   the same, of the number that stands for them
+missing numbers           the mean, and one more column that says where they were missing; NA, N/A, ?, - and the like
+                          are missing in a column that holds numbers otherwise
+text, categories          one column for each of the 50 most frequent levels that hold at least two rows and one row
+                          in a thousand; "other" for the rest, and one more column where any are missing
+lists of one length       one column per place (embeddings)
+========================  ==========================================================================================
+
+Columns of 0 and 1 are divided by at least .1, so that a level of one row in a thousand is not thirty times as loud as
+everything else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tamis.data.own_base import quoted
+from tamis.types import TamisError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MOST_LEVELS = 50
+_QUIET = 0.1
+_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "none", "missing", "?", "-", ".")
+
+
+def to_numbers(series: pl.Series, label: np.ndarray, rows: np.ndarray, where: str) -> tuple[list[np.ndarray], str]:
+    """A column as standardised columns, or nothing and why it is left out.
+
+    Args:
+        series: ``N`` values. label: ``[N]`` int64, the classes; a column that merely spells them out is left out.
+        rows: ``[N]`` int64, where each value stands in the file; a column that merely counts them is left out.
+
+    Returns:
+        Float32 arrays ``[N]``, and the reason if there is none.
+
+    Raises:
+        TamisError: if a number is infinite.
+
+    Example:
+        >>> import polars as pl
+        >>> columns, why = to_numbers(pl.Series("age", [1.0, None, 3.0]), np.array([0, 1, 0]), np.arange(3), "t")
+        >>> [[round(float(v), 2) for v in column] for column in columns]
+        [[-1.22, 0.0, 1.22], [-0.71, 1.41, -0.71]]
+        >>> to_numbers(pl.Series("id", range(100, 120)), np.arange(20) % 2, np.arange(20), "t")
+        ([], 'only counts the rows')
+    """
+    import polars as pl
+
+    series = _numbers_in(series) if series.dtype == pl.String else series
+    kind = series.dtype
+    if kind.is_nested():
+        return _places(series, where)
+    if kind in (pl.Binary, pl.Object):
+        return [], f"is of type {kind}, which is not read"
+    if series.null_count() == len(series):
+        return [], "has no value"
+    if not kind.is_float() and _spells_out(series, label):
+        return [], "says the same as the label, one for one"
+    if kind.is_numeric() or kind.is_temporal() or kind == pl.Boolean:
+        if kind.is_integer() and len(series) >= 10 and series.null_count() == 0 and _counts(series, rows):
+            return [], "only counts the rows"
+        return _number(series, where)
+    return _levels(series.cast(pl.String))
+
+
+def _spells_out(series: pl.Series, label: np.ndarray) -> bool:
+    """One value per class and one class per value: "label_name" beside "label"."""
+    import polars as pl
+
+    classes = int(label.max()) + 1
+    if len(series) < 10 or series.null_count() or series.n_unique() != classes:
+        return False
+    return pl.DataFrame({"value": series, "label": label}).n_unique() == classes
+
+
+def _counts(series: pl.Series, rows: np.ndarray) -> bool:
+    """Whether the values are the rows' numbers, from whatever start."""
+    start = series.to_numpy().astype(np.float64) - rows
+    return bool((start == start[0]).all())
+
+
+def _numbers_in(series: pl.Series) -> pl.Series:
+    """A text column as numbers, if it holds nothing but numbers and marks for missing ones; else as it is."""
+    import polars as pl
+
+    plain = series.str.strip_chars()
+    plain = plain.set(plain.str.to_lowercase().is_in(_MARKS).fill_null(False), None)
+    numbers = plain.cast(pl.Float64, strict=False)
+    return numbers if numbers.null_count() == plain.null_count() < len(plain) else series
+
+
+def _number(series: pl.Series, where: str) -> tuple[list[np.ndarray], str]:
+    import polars as pl
+
+    plain = series.to_physical() if series.dtype.is_temporal() else series
+    values = np.array(plain.cast(pl.Float64).to_numpy(), np.float64)
+    if len(bad := np.flatnonzero(np.isinf(values))):
+        raise TamisError(f"{where}: column {quoted(series.name)} is infinite in row {bad[0]}; mend or drop it.")
+    missing = np.isnan(values)
+    if missing.all():
+        return [], "has no value"
+    values -= values[~missing][0]  # a common offset would cost precision
+    values[missing] = values[~missing].mean()
+    columns = [] if (values == values[0]).all() else [_scaled(values, 0.0)]
+    if missing.any():
+        columns.append(_scaled(missing.astype(np.float64), _QUIET))
+    return columns, "" if columns else "never varies"
+
+
+def _levels(series: pl.Series) -> tuple[list[np.ndarray], str]:
+    import polars as pl
+
+    n = len(series)
+    counts = series.drop_nulls().alias("level").value_counts(name="n").sort(["n", "level"], descending=[True, False])
+    frequent = counts.filter(pl.col("n") >= max(2, n / 1000))["level"].to_list()[:MOST_LEVELS]
+    place = {level: k for k, level in enumerate(frequent)}
+    other = len(place)
+    at = np.array([-1 if value is None else place.get(value, other) for value in series.to_list()], np.int64)
+    if not frequent:
+        return [], f"has {len(counts):,} values that hardly ever repeat; if it is text to be read, name it as text="
+    columns = [at == k for k in (*range(other + 1), -1)]
+    varying = [_scaled(column.astype(np.float64), _QUIET) for column in columns if 0 < column.sum() < n]
+    return varying, "" if varying else "never varies"
+
+
+def _places(series: pl.Series, where: str) -> tuple[list[np.ndarray], str]:
+    import polars as pl
+
+    inner = getattr(series.dtype, "inner", None)
+    if inner is None or not inner.is_numeric():
+        return [], f"is of type {series.dtype}, which is not read"
+    lists = series.cast(pl.List(inner))
+    lengths = lists.list.len()
+    if series.null_count() or lengths.n_unique() != 1 or not lengths[0]:
+        return [], "is a list whose length varies from row to row"
+    values = lists.explode()
+    if values.null_count() or not values.is_finite().all():
+        raise TamisError(f"{where}: a list in column {quoted(series.name)} has a value that is missing or not finite.")
+    matrix = values.cast(pl.Float64).to_numpy().reshape(len(series), -1)
+    columns = [_scaled(column - column[0], 0.0) for column in matrix.T if (column != column[0]).any()]
+    return columns, "" if columns else "never varies"
+
+
+def _scaled(values: np.ndarray, floor: float) -> np.ndarray:
+    """Less its mean, over its standard deviation or ``floor``; float32."""
+    centred = values - values.mean()
+    scaled: np.ndarray = (centred / max(float(centred.std()), floor)).astype(np.float32)
+    return scaled

@@ -1,0 +1,305 @@
+"""A table, in a file or in several: its label column, its text column, its pictures, and the rest as numbers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tamis.data.own_arrays import MOST_COLUMNS
+from tamis.data.own_base import Own, Progress, Shown, digest_of, quoted, reason, room, some
+from tamis.data.own_columns import to_numbers
+from tamis.data.own_labels import chosen, classes_of, label_texts
+from tamis.data.own_pictures import decode, pictures, shown_file
+from tamis.types import Arrays, TamisError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Embed = Callable[[list[str]], Tensor]
+SUFFIXES = (".csv", ".tsv", ".parquet")
+_LONGEST = 500  # characters of a shown cell
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table whose rows may lie in several files, and have not been read yet.
+
+    Attributes:
+        where: how an error calls it. types: the columns' types by name.
+        parts: one function per file, from the wanted columns to those rows.
+        class_names: the names behind an integer column's values, by column, where the data state them.
+    """
+
+    where: str
+    types: Mapping[str, pl.DataType]
+    parts: tuple[Callable[[Sequence[str]], pl.DataFrame], ...]
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def damage() -> tuple[type[BaseException], ...]:
+    """What polars raises at files that are not what they should be; its panics are no ``Exception``."""
+    from polars.exceptions import PanicException, PolarsError
+
+    return (PolarsError, PanicException, OSError, UnicodeDecodeError)
+
+
+def open_table(path: Path, where: str) -> Table:
+    """A ``.csv``, ``.tsv`` or ``.parquet`` file; the number of columns is looked at before anything is read.
+
+    The separator of a ``.csv`` is the one of comma, semicolon, tab and bar that its first line holds most of.
+
+    Raises:
+        TamisError: if the file is empty, damaged, not in UTF-8, or too wide.
+    """
+    import polars as pl
+
+    try:
+        if path.suffix.lower() == ".parquet":
+            types = pl.read_parquet_schema(path)
+            _not_too_wide(len(types), where)
+            return Table(where, types, (lambda columns: pl.read_parquet(path, columns=list(columns), glob=False),))
+        separator = _separator(path, where)
+        try:
+            frame = _read_csv(path, separator, 10_000)
+        except (
+            pl.exceptions.ComputeError
+        ):  # a later row is of another type: look at all of them, which takes thrice as long
+            frame = _read_csv(path, separator, None)
+        return Table(where, frame.schema, (lambda columns: frame.select(columns),))
+    except PermissionError:
+        raise
+    except damage() as error:
+        told = {
+            "utf-8": "it is not in UTF-8",
+            "more fields": "a line has more fields than the first",
+            "empty": "it is empty",
+        }
+        why = next((words for sign, words in told.items() if sign in str(error).lower()), reason(error))
+        raise TamisError(f"{where} cannot be read as a table ({why}).") from error
+
+
+def _read_csv(path: Path, separator: str, looked_at: int | None) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.read_csv(
+        path,
+        separator=separator,
+        decimal_comma=separator == ";",  # the two go together; numbers with a point are seen later
+        infer_schema_length=looked_at,
+        try_parse_dates=True,
+        glob=False,
+    )
+
+
+def _separator(path: Path, where: str) -> str:
+    """Counts over the first line, in pieces: a line of ten million columns is refused, not held."""
+    counts = dict.fromkeys("\t" if path.suffix.lower() == ".tsv" else ",;\t|", 0)
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            line, end, _ = piece.partition(b"\n")
+            for separator in counts:
+                counts[separator] += line.count(separator.encode())
+            _not_too_wide(max(counts.values()) + 1, where)
+            if end:
+                break
+    return max(counts, key=lambda separator: counts[separator])
+
+
+def _not_too_wide(columns: int, where: str) -> None:
+    if columns > MOST_COLUMNS:
+        raise TamisError(f"{where} has more than {MOST_COLUMNS:,} columns, the most that are read; choose fewer.")
+
+
+def read_table(
+    table: Table,
+    label: str | None,
+    text: str | None,
+    embed: Embed | None,
+    side: int,
+    limit: int | None,
+    progress: Progress | None,
+) -> Own:
+    """The rows of a table. With a column of pictures these are the examples, else all columns are.
+
+    Raises:
+        TamisError: if the label or text column is not named or not there, or nothing is left to learn from.
+    """
+    where = table.where
+    label = _label(table, label)
+    if text is not None:
+        _there(table, text, "text")
+        if embed is None:
+            raise TamisError(f"{where}: text= needs embed=, a function from a list of texts to a tensor [N, D].")
+        if text == label:
+            raise TamisError(f"{where}: column {quoted(text)} cannot be both the label and the text.")
+    parts = _rows(table, [label])
+    labels = [found for part in parts for found in _labels(part[label], table.class_names.get(label), where)]
+    kept = chosen(labels, limit, where)
+    skipped = [(f"row {i}", "has no label") for i, found in enumerate(labels) if found is None]
+    present = [labels[i] or "" for i in kept]
+    order = table.class_names.get(label, ())
+    column = None if text is not None else _picture_column(table, label)
+    if column is None:
+        return _examples(table, label, text, embed, kept, present, skipped, order)
+    sources = [f"row {i}" for i in kept]
+    files = _picture_files(table, column, kept, skipped)
+    decoded = decode(files, len(kept), side, where, progress, keep=True)
+    skipped += [(sources[i], why) for i, why in decoded.skipped]
+    if not len(decoded.read):
+        raise TamisError(f"{where}: none of the {len(kept):,} pictures in column {quoted(column)} can be read.")
+    shown = Shown(picture=partial(shown_file, decoded.kept))
+    read = decoded.read.tolist()
+    return pictures(
+        decoded, [present[i] for i in read], [sources[i] for i in read], tuple(skipped), shown, where, order
+    )
+
+
+def _rows(table: Table, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    for part in table.parts:
+        try:
+            yield part(columns)
+        except damage() as error:
+            raise TamisError(f"{table.where} cannot be read as a table ({reason(error)}).") from error
+
+
+def _label(table: Table, label: str | None) -> str:
+    if label is not None:
+        _there(table, label, "label")
+        return label
+    if len(table.class_names) == 1:
+        return next(iter(table.class_names))
+    raise TamisError(
+        f"{table.where}: which column is the label? Name it as label=; there are {some(list(table.types))}."
+    )
+
+
+def _there(table: Table, name: str, what: str) -> None:
+    if name not in table.types:
+        near = difflib.get_close_matches(name, table.types, 3, 0.4)
+        hint = f"did you mean {some(near)}?" if near else f"there are {some(list(table.types))}."
+        raise TamisError(f"{table.where} has no column {quoted(name)} for {what}=; {hint}")
+
+
+def _labels(series: pl.Series, names: tuple[str, ...] | None, where: str) -> list[str | None]:
+    import polars as pl
+
+    if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
+        raise TamisError(f"{where}: column {quoted(series.name)} is of type {series.dtype}, and cannot be the label.")
+    if names and series.dtype.is_integer():  # -1 stands for a label that is kept secret
+        return [names[k] if k is not None and 0 <= k < len(names) else None for k in series.to_list()]
+    plain = series.dtype.is_float() or series.dtype.is_integer() or series.dtype == pl.Boolean
+    values = series.to_list() if plain else series.cast(pl.String).to_list()
+    return label_texts(np.array(values, object), where)
+
+
+def _picture_column(table: Table, label: str) -> str | None:
+    """The first column of pictures: bytes, or bytes with a path as Hugging Face stores them."""
+    import polars as pl
+
+    for name, kind in table.types.items():
+        inside = {f.name for f in kind.fields} if isinstance(kind, pl.Struct) else set()
+        if name != label and (kind == pl.Binary or "bytes" in inside):
+            return name
+    return None
+
+
+def _picture_files(
+    table: Table, column: str, kept: np.ndarray, skipped: list[tuple[str, str]]
+) -> Iterator[tuple[int, bytes]]:
+    """(position among the kept, bytes) of every row that has a picture; a row without one is named."""
+    start = 0
+    for part in _rows(table, [column]):
+        series = part[column]
+        series = series.struct.field("bytes") if series.dtype.is_nested() else series
+        first, last = np.searchsorted(kept, (start, start + len(series)))
+        for position in range(int(first), int(last)):
+            data = series[int(kept[position]) - start]
+            if data is None:
+                skipped.append((f"row {kept[position]}", "has no picture stored with it"))
+            else:
+                yield position, data
+        start += len(series)
+
+
+def _examples(
+    table: Table,
+    label: str,
+    text: str | None,
+    embed: Embed | None,
+    kept: np.ndarray,
+    present: list[str],
+    skipped: list[tuple[str, str]],
+    order: Sequence[str],
+) -> Own:
+    import polars as pl
+
+    where = table.where
+    frame = pl.concat([*_rows(table, list(table.types))], how="vertical_relaxed")
+    frame = frame if len(kept) == frame.height else frame[kept]
+    texts: list[str] = []
+    if text is not None:
+        column = frame[text].cast(pl.String)
+        has = (column.str.strip_chars() != "").fill_null(False).to_numpy()
+        skipped += [(f"row {i}", "has no text") for i in kept[~has]]
+        frame, kept = frame.filter(has), kept[has]
+        present = [found for found, there in zip(present, has, strict=True) if there]
+        texts = column.filter(has).to_list()
+    sources = [f"row {i}" for i in kept]
+    y, names = classes_of(present, sources, where, order)
+    columns: list[np.ndarray] = []
+    for series in frame.drop([label] if text is None else [label, text]):
+        made, why = to_numbers(series, y, kept, where)
+        columns += made
+        if not made:
+            skipped.append((f"column {quoted(series.name)}", why))
+        _not_too_wide(len(columns), where)
+    room((len(y), max(1, len(columns))), 8, where)
+    own = np.stack(columns, 1) if columns else np.empty((len(y), 0), np.float32)
+    columns.clear()
+    read = [own, np.frombuffer("\0".join(texts).encode(), np.uint8)] if texts else [own]
+    kind = "table" if text is None else "text"
+    digest = digest_of(kind, names, sources, y, *read)
+    x = torch.from_numpy(own)
+    if embed is not None and text is not None:
+        x = torch.cat([_embedded(embed, texts, where), x], 1)
+    if not x.shape[1]:
+        left_out = "; ".join(f"{source} {why}" for source, why in skipped if source.startswith("column"))
+        raise TamisError(f"{where} has no column to learn from beside the label ({left_out or 'there is no other'}).")
+    shown = Shown(
+        cells=partial(_cells, frame.drop([label] if text is None else [label, text])),
+        text=partial(_text, tuple(texts)),
+    )
+    data = Arrays(x, torch.from_numpy(y), len(names))
+    return Own(data, names, tuple(sources), kind, tuple(skipped), shown, digest)  # type: ignore[arg-type]
+
+
+def _embedded(embed: Embed, texts: list[str], where: str) -> Tensor:
+    """``[N, D]`` float32, standardised per column as the rest of the table is."""
+    found = torch.as_tensor(embed(list(texts))).detach().cpu().float()
+    if found.ndim != 2 or len(found) != len(texts) or not found.shape[1]:
+        raise TamisError(f"{where}: embed= gave {list(found.shape)} for {len(texts):,} texts, and must give [N, D].")
+    if not torch.isfinite(found).all():
+        raise TamisError(f"{where}: embed= gave NaN or an infinity; every value must be finite.")
+    centred = found - found.mean(0)
+    std = centred.square().mean(0).sqrt_()
+    return centred.div_(torch.where(std > 0, std, torch.ones_like(std)))
+
+
+def _cells(frame: pl.DataFrame, i: int) -> tuple[tuple[str, str], ...]:
+    shown = []
+    for name, value in frame.row(i, named=True).items():
+        text = "" if value is None else str(value)
+        shown.append((name, text if len(text) <= _LONGEST else text[:_LONGEST] + "…"))
+    return tuple(shown)
+
+
+def _text(texts: tuple[str, ...], i: int) -> str | None:
+    return texts[i] if texts else None
