@@ -48,6 +48,7 @@ EVERY = {
     ),  # rows, no pictures
     "selective_backprop_stale": functools.partial(policies.selective_backprop, stale=2),
     "mixture_filter": functools.partial(policies.mixture_filter, warmup=1),
+    "guarded": functools.partial(policies.guarded, settle=1, floor=0.0),  # leaves out from the second pass on
     "epoch_top_k": epoch_top_k,
 }
 IRREDUCIBLE = {"irreducible_loss": torch.rand(N, generator=torch.Generator().manual_seed(2))}

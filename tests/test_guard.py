@@ -1,0 +1,202 @@
+"""The guard: Bayes by hand, a matrix that is found and held, who is left out, and what a whole run gains by it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import tamis
+from tamis.corrupt import injector
+from tamis.data import load
+from tamis.loop import Recipe, train
+from tamis.models import build
+from tamis.selection import policies
+from tamis.selection.guard import Guard, mislabeled
+from tamis.selection.rule import State
+from tamis.types import Record, TamisError, Truth, generator
+
+N, K, B = 600, 3, 20
+
+
+def world(rate: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits that know the truth, true labels, and given ones: class 0 is called 1 at ``rate``."""
+    draw = torch.Generator().manual_seed(seed)
+    true = torch.arange(N) % K
+    given = torch.where((true == 0) & (torch.rand(N, generator=draw) < rate), 1, true)
+    return 6.0 * F.one_hot(true, K).float() + torch.randn(N, K, generator=draw), true, given
+
+
+def passes(guard: Guard, logits: torch.Tensor, given: torch.Tensor, times: int) -> list[State]:
+    state, states = guard.init(len(given), logits.shape[1]), []
+    for _ in range(times):
+        for index in torch.arange(len(given)).split(B):
+            guard.observe(state, index, logits[index], given[index])
+        state = guard.after_pass(state)
+        states.append(state)
+    return states
+
+
+def test_the_posterior_is_bayes_rule_by_hand() -> None:
+    p, t = torch.rand(40, K).softmax(1).double(), torch.rand(K, K).softmax(1).double()
+    given = torch.arange(40) % K
+    for n, found in enumerate(mislabeled(p, t, given).tolist()):
+        y = int(given[n])
+        together = [float(p[n, i]) * float(t[i, y]) for i in range(K)]
+        assert found == pytest.approx(1 - together[y] / sum(together), abs=1e-6)
+
+
+def test_a_matrix_is_found_early_and_then_held() -> None:
+    logits, true, given = world(0.4)
+    states = passes(Guard(settle=2), logits, given, 2)
+    wanted = float((given[true == 0] == 1).float().mean())
+    assert float(states[-1]["matrix"][0, 1]) == pytest.approx(wanted, abs=0.03)
+    assert torch.equal(states[-1]["wrong"] > 0.5, given != true)
+    memorised = 9.0 * F.one_hot(given, K).float()  # later, the network says what it was told
+    state = states[-1]
+    for _ in range(3):
+        Guard().observe(state, torch.arange(N), memorised, given)
+        after = Guard(settle=2).after_pass(state)
+        assert torch.equal(after["matrix"], state["matrix"])
+        state = after
+
+
+def test_what_the_first_pass_says_is_good_for_the_matrix_alone() -> None:
+    logits, _, given = world(0.4)
+    guard = Guard()
+    ignorant, knowing = (passes(guard, x, given, 1)[0] for x in (torch.zeros_like(logits), logits))
+    for state in (ignorant, knowing):
+        guard.observe(state, torch.arange(N), logits, given)
+        assert torch.equal(state["looks"], torch.ones(N))
+    assert not torch.equal(ignorant["matrix"], knowing["matrix"])
+    assert torch.equal(ignorant["said"], knowing["said"])
+
+
+def test_no_class_loses_more_than_its_own_wrong_labels() -> None:
+    draw = torch.Generator().manual_seed(3)
+    wrong, given = torch.rand(500, generator=draw), torch.randint(0, 4, (500,), generator=draw)
+    out = Guard(wrong=0.4).left_out(wrong, given, 5)
+    assert bool((wrong[out] > 0.4).all())
+    for label in range(5):
+        mine = given == label
+        assert int(out[mine].sum()) <= float(wrong[mine].sum())
+        stay = wrong[mine & ~out]
+        if len(stay) and bool(out[mine].any()):
+            assert float(wrong[mine & out].min()) >= float(stay.max()), "the surest go first"
+    sure = torch.tensor([0.51] * 10)
+    assert int(Guard().left_out(sure, torch.zeros(10, dtype=torch.int64), 1).sum()) == 5
+
+
+def test_every_epoch_looks_again_at_another_share_of_those_left_out() -> None:
+    logits, _, given = world(0.9)
+    guard = Guard(settle=1, relook=0.25)
+    state = passes(guard, logits, given, 1)[0]
+    out = state["out"]
+    again = [trains[out] for e in (1, 2) if (trains := guard.trains(state, 7, e)) is not None]
+    assert len(again) == 2
+    assert bool(guard.trains(state, 7, 1)[~out].all())  # type: ignore[index]
+    assert not torch.equal(*again)
+    for share in again:
+        assert float(share.float().mean()) == pytest.approx(0.25, abs=0.1)
+
+
+def test_where_there_is_no_noise_what_follows_is_plain_training() -> None:
+    logits, _, given = world(0.0)
+    state = passes(Guard(), logits, given, 4)[-1]
+    assert bool(state["plain"])
+    assert Guard().trains(state, 0, 5) is None
+    assert Guard().note(state)["now"] == "plain"
+    assert not bool(passes(Guard(), *world(0.4)[::2], 4)[-1]["plain"])
+
+
+@pytest.mark.parametrize("settings", [{"settle": 0}, {"wrong": 1.0}, {"relook": 0.0}, {"floor": -0.1}])
+def test_settings_that_cannot_be_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(TamisError, match=r"needs wrong in|at least one pass"):
+        policies.guarded(**settings)  # type: ignore[arg-type]
+
+
+def test_a_guard_stands_beside_no_choice_within_a_batch() -> None:
+    for other in (policies.top_k(), policies.focal()):
+        with pytest.raises(TamisError, match="loss of its own"):
+            dataclasses.replace(other, guard=Guard())
+
+
+def test_regression_and_other_losses_are_refused_in_a_sentence() -> None:
+    with pytest.raises(TamisError, match="leave loss_fn out"):
+        tamis.Sieve(N, "guarded", budget=1, loss_fn=lambda outputs, y: (outputs - y).square().mean(1))
+    sieve = tamis.Sieve(N, "guarded", budget=1)
+    index = torch.tensor(next(iter(sieve.batches(B))))
+    with pytest.raises(TamisError, match="needs logits"):
+        sieve.loss(index, torch.zeros(B, K), torch.full((B, K), 1 / K))
+
+
+def steps(sieve: tamis.Sieve, logits: torch.Tensor, given: torch.Tensor) -> list[tuple[torch.Tensor, float, float]]:
+    """What each step trained on, its loss, and the plain cross-entropy of the same batch."""
+    taken = []
+    while not sieve.done:
+        for drawn in sieve.batches(B):
+            index = torch.tensor(drawn)
+            plain = F.cross_entropy(logits[index], given[index], reduction="none").mean()
+            taken.append((index, float(sieve.loss(index, logits[index], given[index])), float(plain)))
+    return taken
+
+
+def test_a_sieve_trains_through_the_matrix_and_leaves_out_but_for_a_share() -> None:
+    logits, true, given = world(0.5)
+    sieve = tamis.Sieve(N, "guarded(settle=2)", budget=12, unit="passes", seed=1)
+    taken = steps(sieve, logits, given)
+    late = torch.cat([index for index, *_ in taken[2 * N // B :]]).bincount(minlength=N)
+    wrong = given != true
+    assert bool((late[~wrong] == 10).all())
+    assert float(late[wrong].float().mean()) == pytest.approx(1.0, abs=0.4)
+    assert all(abs(loss - plain) > 1e-3 for _, loss, plain in taken if bool(wrong[_].any()))
+    assert [note["now"] for note in sieve.notes[:3]] == ["estimate", "leave out", "leave out"]
+    table = sieve.examples()
+    assert np.array_equal(table["p_mislabeled"].to_numpy() > 0.5, wrong.numpy())
+    assert sieve.costs.backwards == len(torch.cat([index for index, *_ in taken]))
+
+
+def test_a_sieve_that_finds_no_noise_minimises_the_plain_mean_bit_for_bit() -> None:
+    logits, _, given = world(0.0)
+    sieve = tamis.Sieve(N, "guarded", budget=5, unit="passes")
+    taken = steps(sieve, logits, given)
+    assert all(loss == plain for _, loss, plain in taken[3 * N // B :])
+    assert any(loss != plain for _, loss, plain in taken[: 3 * N // B])
+    plan = [index for index, *_ in steps(tamis.Sieve(N, "uniform", budget=5, unit="passes"), logits, given)]
+    assert all(torch.equal(mine[0], theirs) for mine, theirs in zip(taken, plan, strict=True))
+
+
+def test_the_held_out_are_never_drawn_and_not_judged() -> None:
+    logits, _, given = world(0.5)
+    held = torch.arange(N) < 30
+    sieve = tamis.Sieve(N, "guarded(settle=1)", budget=3, unit="passes", exclude=held)
+    drawn = torch.cat([index for index, *_ in steps(sieve, logits, given)])
+    assert not bool(held[drawn].any())
+    assert sieve.examples()["p_mislabeled"].is_nan().to_numpy().tolist() == held.tolist()
+
+
+def digits(corruption: str, rate: float, policy: str) -> tuple[Record, Truth]:
+    data = load("digits")
+    noisy, truth = injector(corruption, rate)(data.train, generator(0, "corrupt"))
+    model = build("mlp", tuple(noisy.x.shape[1:]), noisy.classes, width=64, seed=0)
+    made = train(
+        model, noisy, data.test, policies.policy(policy), budget=12, recipe=Recipe(batch=32), points=1, record=[]
+    )
+    return made, truth
+
+
+def test_on_wrong_labels_a_guarded_run_errs_less_and_a_clean_one_notes_that_it_is_plain() -> None:
+    """A data set, a batch and a width that no setting was chosen on."""
+    plain, _ = digits("asymmetric_labels", 0.3, "uniform")
+    guarded, truth = digits("asymmetric_labels", 0.3, "guarded")
+    assert guarded.points[-1].test_error < plain.points[-1].test_error - 0.04
+    assert guarded.points[-1].cost == pytest.approx(plain.points[-1].cost, abs=0.1)
+    found = guarded.examples["p_mislabeled"] > 0.5
+    assert truth.noisy.numpy()[found].mean() > 0.85
+    assert 0.15 < float(guarded.notes[-1]["noise_rate"]) < 0.33, "in training it comes out low, never high"
+    clean, _ = digits("none", 0.0, "guarded")
+    assert clean.notes[-1]["now"] == "plain"
+    assert plain.notes == ()
