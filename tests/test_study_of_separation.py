@@ -17,13 +17,14 @@ from tamis.data import load
 from tamis.data.sources import subset
 from tamis.loop import Recipe
 from tamis.models import build
+from tamis.report.study import study_report
 from tamis.selection.cost import ASSUMED
-from tamis.study import folder, separators
+from tamis.study import folder, separations, separators
 from tamis.study.detection import Lab, auroc
 from tamis.study.grid import study
 from tamis.study.plan import Plan, Setting
 from tamis.study.plans import PLANS
-from tamis.study.record import read_run
+from tamis.study.record import SEPARATION_COLUMNS, read_run
 from tamis.study.separating import BINS, TARGETS, measure, reliability
 from tamis.study.separators import SEPARATORS, Said
 from tamis.types import Arrays, Costs, Kind, TamisError, Truth, generator
@@ -249,3 +250,52 @@ def test_what_is_finished_stays_and_what_is_missing_is_made_again_bit_for_bit(
 def test_a_plan_that_cannot_be_run_is_refused(change: dict[str, tuple[str, ...]], words: str) -> None:
     with pytest.raises(TamisError, match=words):
         dataclasses.replace(TINY, **change).check()  # type: ignore[arg-type]
+
+
+# Its page -----------------------------------------------------------------------------------------------------------
+
+
+def frame(numbers: dict[str, dict[int, dict[str, float]]]) -> pl.DataFrame:
+    """Rows of one noisy cell: by separator and seed, what is given; the rest is null."""
+    place = {"dataset": "toy", "size": 100, "model": "mlp", "corruption": "random_labels", "rate": 0.2}
+    rows = [
+        {**place, "run": f"{name}/{seed}", "policy": name, "seed": seed, "realised_rate": 0.2, "runs": 1.0, **given}
+        for name, seeds in numbers.items()
+        for seed, given in seeds.items()
+    ]
+    return pl.DataFrame([{key: row.get(key) for key in SEPARATION_COLUMNS} for row in rows], schema=SEPARATION_COLUMNS)
+
+
+def test_means_intervals_and_seeds_within_a_target() -> None:
+    found = frame({"separate": {seed: {"fdr_05": share, "rate_estimated": 0.2 + 0.01 * seed, "rate_covered": seed < 2}
+                                for seed, share in enumerate((0.03, 0.07, 0.08))}})  # fmt: skip
+    row = separations.false_discoveries(found, "05").row(0, named=True)
+    assert (row["difference"], row["kept"], row["n"]) == (pytest.approx(0.06), 2, 3)
+    rate = separations.rate_errors(found).row(0, named=True)
+    assert (rate["difference"], rate["error"]) == pytest.approx((0.21, 0.01))
+    assert (rate["covered"], rate["intervals"]) == (2, 3)
+    assert rate["high"] - rate["difference"] == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-4)
+
+
+def test_sentences_name_the_best_peer_and_count_pairs() -> None:
+    pairs = {"separate": (0.99, 0.95), "separate_one_run": (0.98, 0.80), "aum": (0.985, 0.70), "ssft": (0.7, 0.90)}
+    found = frame({name: {0: {"auroc": a, "auroc_hardest": b}} for name, (a, b) in pairs.items()})
+    first, last = separations.sentences(found)
+    assert first.startswith("20 % random labels: separate 0.990 and 0.950 for 1.00 runs; separate_one_run 0.980")
+    assert "ssft 0.700 and 0.900" in first, "the best peer is the best on the hardest"
+    assert "in 1 of these 2 pairs" in last
+
+
+def test_the_page_has_every_separator_its_figures_and_the_reason_of_the_one_that_failed(whole: Path) -> None:
+    page = study_report(whole).read_text()
+    assert "Separation: digits, 300 examples, mlp" in page
+    for name in TINY.separators:
+        assert name.replace("_", "_<wbr>") in page
+    assert page.count("pip install &#39;tamis[peers]&#39;") >= 1
+    for figure in ("reliability", "discoveries", "rate-estimated"):
+        assert f'id="{figure}separation1"' in page
+    assert "The paper’s table" not in page, "no policy was run"
+    assert "There is no finished run" not in page
+    found = pl.read_parquet(whole / "separations.parquet").filter(pl.col("rate") > 0)
+    assert separations.said(separations.over(found, "auroc").row(0, named=True)) in page
+    assert len(page) < 200_000

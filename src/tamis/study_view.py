@@ -94,6 +94,11 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
             part = slice(start, start + fitting)
             block = [[row[0], *row[part]] for row in rows]
             print_table(title if start == 1 else "", [columns_[0], *columns_[part]], block, console)
+    if (out / "separations.parquet").exists():
+        from tamis.report.separation import detection
+
+        found = detection(runs, pl.read_parquet(out / "separations.parquet"))
+        print_table(found.caption, found.columns, found.rows, console)
     if (out / "scores.parquet").exists():
         columns_, rows = score_table(pl.read_parquet(out / "scores.parquet"))
         print_table("AUROC of mislabeled examples: all clean | the hardest tenth", columns_, rows, console)

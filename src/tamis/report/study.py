@@ -12,6 +12,7 @@ import polars as pl
 from markupsafe import Markup
 
 from tamis.report import figures, figures_of_curves, tables
+from tamis.report.separation import separation
 from tamis.report.svg import legend_mark
 from tamis.report.verdicts import CHEAPER, JUDGED, headline, verdicts
 from tamis.report.words import breakable, setting_name, styles, unbroken
@@ -56,7 +57,9 @@ def study_report(out: Path) -> Path:
         ) from error
     page, found = out / "report.html", out / "scores.parquet"
     scores = pl.read_parquet(found) if found.exists() else None
-    write_whole(page, render(runs, curves, plan, environment, scores).encode())
+    separations = [out / f"{name}.parquet" for name in ("separations", "reliability")]
+    separated = [pl.read_parquet(path) for path in separations] if all(path.exists() for path in separations) else []
+    write_whole(page, render(runs, curves, plan, environment, scores, *separated).encode())
     return page
 
 
@@ -66,13 +69,16 @@ def render(
     plan: Mapping[str, Any],
     environment: Mapping[str, Any],
     scores: pl.DataFrame | None = None,
+    separations: pl.DataFrame | None = None,
+    bins: pl.DataFrame | None = None,
 ) -> str:
     """The page as text. Everything that came from a record or a plan is escaped.
 
     Args:
         runs, curves: a study's gathered tables.
         plan: the content of ``plan.json``. environment: of ``environment.json``; both may be empty.
-        scores: of ``scores.parquet``, where the plan measures difficulty scores.
+        scores: of ``scores.parquet``, where the plan measures difficulty scores. separations, bins: of
+            ``separations.parquet`` and ``reliability.parquet``, where it asks separators.
     """
     loader = jinja2.FileSystemLoader(HERE)
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -90,6 +96,7 @@ def render(
         budgets=BUDGETS[plan.get("unit", "passes")],
         settings=settings,
         scores=None if scores is None else tables.scores(scores),
+        separation=[] if separations is None or bins is None else separation(runs, separations, bins),
         judged=JUDGED,
         cheaper=CHEAPER,
         key=legend_mark,

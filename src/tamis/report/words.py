@@ -24,7 +24,7 @@ class Style(NamedTuple):
 
 def styles(runs: pl.DataFrame) -> dict[str, Style]:
     """One style a policy, in the order of the records; shapes and letters keep apart what a reader's eyes may not."""
-    methods = runs.filter(pl.col("role") == "method")["policy"].unique(maintain_order=True)
+    methods = runs.filter(pl.col("role").is_in(["method", "separator"]))["policy"].unique(maintain_order=True)
     found = {"uniform": Style("uniform", "circle", "U"), "random_subset": Style("subset", "square", "R")}
     for k, policy in enumerate(methods):
         found[policy] = Style(f"c{k % COLOURS}", SHAPES[2 + k % (len(SHAPES) - 2)], chr(ord("A") + k % 26))
