@@ -15,8 +15,11 @@ from tamis.data import load
 from tamis.loop import Recipe, train
 from tamis.models import build
 from tamis.selection import policies
+from tamis.selection.cost import ASSUMED
 from tamis.selection.guard import Guard, mislabeled
 from tamis.selection.rule import State
+from tamis.study.plan import Plan, Setting
+from tamis.study.run import run
 from tamis.types import Record, TamisError, Truth, generator
 
 N, K, B = 600, 3, 20
@@ -200,3 +203,39 @@ def test_on_wrong_labels_a_guarded_run_errs_less_and_a_clean_one_notes_that_it_i
     clean, _ = digits("none", 0.0, "guarded")
     assert clean.notes[-1]["now"] == "plain"
     assert plain.notes == ()
+
+
+# In a study ----------------------------------------------------------------------------------------------------------
+
+TINY = Plan(
+    "tiny",
+    "",
+    (Setting("digits", "mlp", epochs=5, width=16, seeds=(0,), ladder=(), points=2, watch=50, recipe=Recipe(batch=64)),),
+    (("none", 0.0), ("asymmetric_labels", 0.3)),
+    ("guarded(settle=1, floor=0)",),
+    ("oracle",),
+    unit="cost",
+)
+
+
+def test_the_oracle_of_a_study_trains_on_the_truly_clean_alone_at_the_same_cost() -> None:
+    jobs = [job for job in TINY.check().jobs() if job.control == "oracle"]
+    assert [(job.corruption, job.policy, job.role) for job in jobs] == [("asymmetric_labels", "uniform", "control")]
+    record, examples = run(jobs[0], ASSUMED, "tiny", "oracle")
+    wrong = (examples["kind"] != 0).to_numpy()
+    assert 0.2 < wrong.mean() < 0.4
+    trained = examples["trained"].to_numpy()
+    assert not trained[wrong].any()
+    assert trained[~wrong].mean() > 6.5, "what the wrong labels would have cost is spent on the others"
+    assert record["row"]["cost"] == pytest.approx(5, abs=0.1)
+
+
+def test_a_study_keeps_what_a_guard_decided_and_predicts_nothing_of_it() -> None:
+    jobs = [job for job in TINY.jobs() if job.corruption == "asymmetric_labels" and job.role == "method"]
+    record, examples = run(jobs[0], ASSUMED, "tiny", "guarded")
+    assert [note["now"] for note in record["notes"]] == ["leave out"] * len(record["notes"])
+    assert len(record["notes"]) >= 4
+    assert "p_mislabeled" in examples.columns
+    assert record["row"]["noise_share"] < record["row"]["realised_rate"]
+    assert record["row"]["noise_share_predicted"] is None
+    assert record["row"]["noise_share_worst_case"] is None

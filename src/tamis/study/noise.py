@@ -75,8 +75,10 @@ def rule_share(policy: Policy, point: Point, noisy: np.ndarray, batch: int, rate
         noisy: ``[W]`` bool, of the watched. rate: the base rate, which rules without a priority train on.
 
     Returns:
-        None where the theory cannot say: a rule it does not cover, a priority that was not looked at.
+        None where the theory cannot say: a rule it does not cover, a guard, a priority that was not looked at.
     """
+    if policy.guard is not None:
+        return None
     if policy.priority is None:
         return rate
     if not _covered(policy) or not callable(policy.priority):
@@ -95,6 +97,8 @@ def worst_case(policy: Policy, rate: float, batch: int, selecting: float) -> flo
 
     None for a rule that the theory does not cover, and for a policy that does not go by high losses.
     """
+    if policy.guard is not None:
+        return None
     if policy.priority is not None and not (_covered(policy) and policy.priority in (signals.loss, signals.el2n)):
         return None
     return selecting * theory.worst_case_share(policy.rule, rate, batch) + (1 - selecting) * rate

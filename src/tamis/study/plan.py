@@ -56,7 +56,8 @@ class Plan:
         cells: corruption (with settings: "fog(severity=3)") and rate. methods: policy labels.
         scores: the standard runs record every difficulty score, and what each finds of the noise is measured.
         unit: of the methods' budget: as many ``passes`` as the standard, the paper's way, or the same ``cost``.
-        controls: of ``uniform`` and ``random_subset``, each a curve over every setting's ladder.
+        controls: of ``uniform`` and ``random_subset``, each a curve over every setting's ladder, and ``oracle``: plain
+            training on the truly clean examples alone, at the standard's cost, in every cell that has others.
         separators: what is asked which labels are wrong, by name, instead of methods and controls.
         repeats: further seeds of the first separator alone, on the cells of ``repeated``.
     """
@@ -97,8 +98,12 @@ class Plan:
                     )
                     for method in self.methods:
                         yield Job(setting, corruption, rate, method, "method", seed, setting.epochs, self.unit)
+                    if "oracle" in self.controls and rate > 0:
+                        yield Job(
+                            setting, corruption, rate, "uniform", "control", seed, setting.epochs, "cost", "oracle"
+                        )
                     for control in self.controls:
-                        for part in setting.ladder:
+                        for part in setting.ladder if control != "oracle" else ():
                             if control == "random_subset" and part >= 1:
                                 continue  # there is no more than everything
                             label = "uniform" if control == "uniform" else f"random_subset(keep={part:g})"
@@ -179,7 +184,7 @@ class Plan:
         for method in self.methods:
             policy(method)
         for control in self.controls:
-            _known("control", control, {"uniform": 0, "random_subset": 0})
+            _known("control", control, {"uniform": 0, "random_subset": 0, "oracle": 0})
         return self
 
 

@@ -72,6 +72,24 @@ SEPARATORS_COMPARED = (  # ours first: it is repeated on further seeds
     "loss_mixture", "map_d", "ssft",
 )  # fmt: skip
 
+GUARD_CELLS = (
+    ("none", 0.0),
+    ("random_labels_exclusive", 0.2),
+    ("random_labels_exclusive", 0.4),
+    ("asymmetric_labels", 0.3),
+    ("instance_dependent", 0.3),
+    *PAPER_CELLS[3:],
+)
+GUARDED_AND_OTHERS = (
+    "guarded(settle=3, wrong=0.5, relook=0.1, floor=0.05)",
+    "infobatch(drop=0.5, until=0.875)",
+    "rs2(keep=0.5)",
+    "rho_loss(keep=0.1, holdout=0.25)",
+    "selective_backprop(beta=1)",
+    "co_teaching(forget=0.2, passes=2)",
+    "small_loss_selection(forget=0.2, passes=2)",
+)
+
 PLANS: dict[str, Plan] = {
     plan.name: plan
     for plan in (
@@ -131,6 +149,19 @@ PLANS: dict[str, Plan] = {
             CATALOGUE,
             unit="cost",
             note="Published settings, but for what a budget of 10 epochs cannot hold: warm-ups of 10 epochs are 2.",
+        ),
+        *(
+            Plan(
+                f"guard-{epochs}",
+                f"Does guarded training win on noise and lose nothing on clean data? At the cost of {epochs} epochs.",
+                (dataclasses.replace(FASHION_MLP, epochs=epochs, ladder=(0.25, 0.5), points=4, watch=0),),
+                GUARD_CELLS,
+                GUARDED_AND_OTHERS,
+                ("uniform", "oracle"),
+                unit="cost",
+                note="The oracle is plain training on the truly clean examples alone, at the same cost.",
+            )
+            for epochs in (8, 16)
         ),
         Plan(
             "scores",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -63,6 +64,8 @@ def run(
         seed=job.seed,
         augment=augment,
     )
+    if job.control == "oracle":  # the only run that is told the truth: it shows what a perfect sieve would bring
+        given = dataclasses.replace(given, exclude=truth.noisy)
     model = network(job.seed)
     watch = (signals.loss, signals.el2n, signals.correct) if job.watched and job.setting.watch else ()
     record = train(
@@ -119,6 +122,7 @@ def run(
         "timing": dict(record.seconds),
         "cell": _cell(job),
         **({"scores": found} if job.scores else {}),
+        **({"notes": list(record.notes)} if record.notes else {}),
     }, _examples(data, truth, columns)
 
 
