@@ -1,0 +1,136 @@
+"""What an audit's page says in words and tables: the verdict, the classes, the map in numbers, the confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from tamis.report.words import listed, percent
+
+KINDS = ("clean", "mislabeled", "corrupted", "out_of_distribution", "duplicate", "ambiguous", "rare")
+FULL_MATRIX = 20  # classes up to which the transition is a heat map; beyond, its largest entries are a list
+SORTS = {
+    "order": "most suspicious",
+    "index": "index",
+    "label": "given class",
+    "suggested_label": "suggested class",
+    "confidence": "lowest confidence",
+    "variability": "highest variability",
+}
+VERDICTS = {
+    "hurts": "Prioritising by loss would hurt here",
+    "helps": "Prioritising by loss would help here",
+    "no difference": "Prioritising by loss would make no difference here",
+    "unknown": "Whether to prioritise by loss could not be told",
+}
+
+
+def said(summary: Mapping[str, Any], table: pl.DataFrame, names: Sequence[str]) -> dict[str, Any]:
+    """Everything that the template prints, from a summary in which any entry may be missing.
+
+    Example:
+        >>> rows = pl.DataFrame({"kind": ["clean", "mislabeled"], "flagged": [False, True]})
+        >>> said({"noise_rate": 0.5, "fdr": 0.05}, rows, [])["lead"]["flagged"]
+        '1 example is flagged: 1 mislabeled. About 5 % of them, at most, are expected to be clean.'
+    """
+    entries = ("classes", "missing", "skipped", "command", "costs", "versions")
+    answers = ("verdict", "words", "selected_share", "noise_among_selected", "base_rate", "use")
+    prioritisation = {**dict.fromkeys(answers), **(summary.get("prioritisation") or {})}
+    return {
+        "title": summary.get("title") or "An audit",
+        "summary": {**dict.fromkeys(entries), **summary},
+        "lead": _lead(summary, table),
+        "prioritisation": prioritisation,
+        "verdict": VERDICTS.get(prioritisation["verdict"] or "unknown", VERDICTS["unknown"]),
+        "classes": sorted(summary.get("per_class") or (), key=lambda c: -(c.get("noise_rate") or 0)),
+        "map": _map_in_words(table),
+        "transition": _transition(summary.get("transition"), names),
+        "height": table.height,
+        "chips": _chips(table),
+        "sorts": {value: words for value, words in SORTS.items() if value == "order" or value in table.columns},
+    }
+
+
+def _lead(summary: Mapping[str, Any], table: pl.DataFrame) -> dict[str, str | None]:
+    """The verdict in plain sentences."""
+    rate, between, n = summary.get("noise_rate"), summary.get("noise_interval"), summary.get("examples") or table.height
+    things = {"pictures": "pictures", "text": "texts", "table": "rows"}.get(summary.get("kind") or "", "examples")
+    lead: dict[str, str | None] = {"things": f"{n:,} {things}", "rate": None, "range": None, "cost": None}
+    if rate is not None:
+        lead["rate"] = percent(rate)
+        lead["about"] = f"some {round(rate * n):,} of {n:,}"
+        lead["cost"] = (
+            f"Trained on as it is, about {100 * rate:.0f} of every 100 examples of each pass would teach a wrong label."
+            if rate >= 0.005
+            else "Trained on as it is, fewer than one in 200 examples would teach a wrong label."
+        )
+        lead["range"] = between and f"{percent(between[0]).removesuffix(' %')} to {percent(between[1])}"
+    flagged = table.filter(pl.col("flagged"))
+    counts = {kind: flagged.filter(pl.col("kind") == kind).height for kind in KINDS[1:]}
+    kinds = [f"{count:,} {kind.replace('_', ' ')}" for kind, count in counts.items() if count]
+    fdr = summary.get("fdr")
+    lead["flagged"] = (
+        (f"{flagged.height:,} {'example is' if flagged.height == 1 else 'examples are'} flagged"
+         + (f": {listed(kinds)}" if kinds else "")
+         + ("." if fdr is None else f". About {percent(fdr, 0)} of them, at most, are expected to be clean."))
+        if flagged.height
+        else "No example is flagged."
+    )  # fmt: skip
+    lead["where"] = _where(summary.get("per_class") or (), rate)
+    return lead
+
+
+def _where(classes: Sequence[Mapping[str, Any]], rate: float | None) -> str | None:
+    """In which classes the wrong labels lie: the few that stand out, or that none does."""
+    known = sorted((c for c in classes if c.get("noise_rate") is not None), key=lambda c: -c["noise_rate"])
+    if not known or not rate:
+        return None
+    said = [f"{c['name']} ({percent(c['noise_rate'], 0)})" for c in known]
+    above = [k for k, c in enumerate(known) if c["noise_rate"] >= 1.25 * rate][:4]
+    if above:
+        return f"Most often in {listed([said[k] for k in above])}."
+    return f"In all classes alike, from {said[-1]} to {said[0]}." if len(known) > 1 else f"In {said[0]}."
+
+
+def _chips(table: pl.DataFrame) -> list[tuple[str, str, int]]:
+    """What the gallery can show, ``(value, words, examples)``; what it opens with comes first."""
+    counts = [(str(k), kind.replace("_", " "), table.filter(kind=kind).height) for k, kind in enumerate(KINDS)]
+    chips = [("flagged", "flagged", table.filter("flagged").height), *counts[1:], counts[0]]
+    found = [chip for chip in chips if chip[2]]
+    every = ("", "all", table.height)
+    return [*found, every] if found and found[0][0] == "flagged" else [every, *found]
+
+
+def _map_in_words(table: pl.DataFrame) -> list[tuple[str, ...]]:
+    """The data map as a table: for each kind its examples and the middle of their cloud; empty without a map."""
+    if not {"confidence", "variability"} <= set(table.columns):
+        return []
+    known = table.drop_nulls(["confidence", "variability"])
+    rows = []
+    for kind in KINDS:
+        of = known.filter(pl.col("kind") == kind)
+        if of.height:
+            middle = [f"{of.select(pl.col(c).median()).item():.2f}" for c in ("confidence", "variability")]
+            rows.append((kind.replace("_", " "), f"{of.height:,}", f"{of['flagged'].sum():,}", *middle))
+    return rows
+
+
+def _transition(matrix: Sequence[Sequence[float]] | None, names: Sequence[str]) -> dict[str, Any] | None:
+    """The heat map's cells ``(level 0-10, number)`` for few classes, else the largest confusions as a list."""
+    if matrix is None:
+        return None
+    pairs = [(i, j, float(v)) for i, line in enumerate(matrix) for j, v in enumerate(line)]
+    most = max((v for i, j, v in pairs if i != j), default=0.0) or 1.0
+    largest = sorted((p for p in pairs if p[0] != p[1] and p[2] >= 0.0005), key=lambda p: -p[2])[:30]
+    cells = [
+        [("d" if i == j else f"h{round(10 * v / most)}", f"{100 * v:.1f}" if v >= 0.0005 else "·")
+         for j, v in enumerate(line)]
+        for i, line in enumerate(matrix)
+    ]  # fmt: skip
+    return {
+        "names": names,
+        "cells": cells if len(cells) <= FULL_MATRIX else None,
+        "largest": [(names[i], names[j], percent(v)) for i, j, v in largest],
+    }

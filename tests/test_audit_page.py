@@ -1,0 +1,720 @@
+"""The page of an audit as a browser shows it: the verdict, the map, the gallery, the decisions, and nothing unsafe."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tamis.report.audit import WIDEST, Shown, render, unprotected, write_audit_page
+from tamis.report.audit_words import FULL_MATRIX
+from tamis.types import TamisError
+
+EVIL = "<script>alert(1)</script>\"'&\u2028</script><!--"
+NAMES = ["cat", "dog", '=1+2, "owl"', "@fox"]
+KINDS = ["clean", "mislabeled", "duplicate", "ambiguous"]
+ROWS = 240
+NO_WEBGL = """const ask = HTMLCanvasElement.prototype.getContext;
+HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+    return kind.startsWith('webgl') ? null : ask.call(this, kind, ...rest);
+};"""
+
+
+def png(width: int, height: int, grey: int) -> bytes:
+    """A plain grey PNG, written by hand."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = zlib.compress((b"\0" + bytes([grey]) * width) * height)
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def table(rows: int = ROWS) -> pl.DataFrame:
+    """Every fourth row is mislabeled, some are duplicates of the row before or ambiguous; numbers are plain to see."""
+    index = [10 * k + 3 for k in range(rows)]  # an index is not a row
+    kind = ["mislabeled" if k % 4 == 1 else KINDS[2 + k % 2] if k % 12 in (6, 7) else "clean" for k in range(rows)]
+    kind = ["duplicate" if k % 12 == 6 else "ambiguous" if k % 12 == 7 else one for k, one in enumerate(kind)]
+    wrong = [one == "mislabeled" for one in kind]
+    p = [0.99 - k / (4 * rows) if w else 0.02 for k, w in enumerate(wrong)]
+    return pl.DataFrame(
+        {
+            "index": index,
+            "source": [f"{NAMES[k % 4][:3]}/file_{k}.png" for k in range(rows)],
+            "label": [k % 4 for k in range(rows)],
+            "p_mislabeled": p,
+            "p_duplicate": [0.97 if one == "duplicate" else None for one in kind],
+            "p_ambiguous": [0.9 if one == "ambiguous" else 0.1 for one in kind],
+            "kind": kind,
+            "suggested_label": [(k + 1) % 4 for k in range(rows)],
+            "p_suggested": p,
+            "flagged": [one in ("mislabeled", "duplicate") for one in kind],
+            "reasons": [f"seen {k} times" for k in range(rows)],
+            "confidence": [0.02 + k / (8 * rows) if w else 0.9 - 0.3 * (k % 3) for k, w in enumerate(wrong)],
+            "variability": [0.05 + k / (8 * rows) if w else 0.2 + k / (5 * rows) for k, w in enumerate(wrong)],
+            "neighbour": [index[k - 1] if one == "duplicate" else None for k, one in enumerate(kind)],
+        }
+    )
+
+
+def summary(**other: Any) -> dict[str, Any]:
+    rates = zip(NAMES, (0.1, 0.42, 0.2, 0.1), strict=True)
+    classes = [{"name": name, "examples": 60, "noise_rate": rate, "flagged": 20} for name, rate in rates]
+    return {
+        "title": "Animals of a house",
+        "examples": ROWS,
+        "classes": 4,
+        "kind": "pictures",
+        "noise_rate": 0.205,
+        "noise_interval": [0.181, 0.234],
+        "flagged": 80,
+        "fdr": 0.05,
+        "per_class": classes,
+        "transition": [[0.8, 0.1, 0.06, 0.04], [0.1, 0.9, 0, 0], [0.3, 0, 0.7, 0], [0, 0, 0.0001, 0.9999]],
+        "missing": ["Rare examples were not looked for."],
+        "skipped": [["dog/broken.png", "cut off after 12 bytes"]],
+        "prioritisation": {
+            "verdict": "hurts", "words": "Selection would drill the noise.", "selected_share": 0.5,
+            "noise_among_selected": 0.37, "base_rate": 0.205, "use": "guarded(keep=0.5)",
+        },
+        "costs": {"epochs": 12, "seconds": 34.5},
+        "versions": {"tamis": "9.9", "torch": "2.4"},
+        "command": "tamis audit animals --seed 3",
+        **other,
+    }  # fmt: skip
+
+
+def picture(index: int) -> Shown:
+    return Shown(picture=png(28, 28, index % 256))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("audit") / "report.html"
+    return write_audit_page(path, summary=summary(), table=table(), names=NAMES, show=picture)
+
+
+def until(shown: Any, script: str) -> None:
+    """Wait until a script says yes. The page allows no eval, which Playwright's own waiting needs."""
+    for _ in range(400):
+        if shown.page.evaluate(script):
+            return
+        shown.page.wait_for_timeout(25)
+    pytest.fail(f"still not so after ten seconds: {script}")
+
+
+def ready(shown: Any) -> Any:
+    until(shown, "!document.getElementById('plot') || !!document.getElementById('plot').dataset.drawn")
+    return shown
+
+
+@pytest.fixture(scope="module")
+def still(browser: Callable[..., Any], page: Path) -> Any:
+    """One page for all tests that only look."""
+    return ready(browser(page))
+
+
+@pytest.fixture
+def shown(browser: Callable[..., Any], page: Path) -> Any:
+    return ready(browser(page))
+
+
+def before(browser: Callable[..., Any], page: Path, script: str) -> Any:
+    """The page in a browser in which ``script`` ran first."""
+    found = browser("about:blank")
+    found.page.add_init_script(script)
+    found.page.goto(page.resolve().as_uri())
+    return ready(found)
+
+
+def indices(shown: Any) -> list[int]:
+    return [int(text[1:]) for text in shown.page.locator(".card .index").all_inner_texts()]
+
+
+def status(shown: Any) -> str:
+    return shown.page.inner_text("#status")
+
+
+def press(shown: Any, *keys: str) -> None:
+    for key in keys:
+        shown.page.keyboard.press(key)
+
+
+def current(shown: Any) -> int:
+    """The index of the example that has the focus."""
+    return int(shown.page.evaluate("document.activeElement.querySelector('.index').textContent")[1:])
+
+
+def exported(shown: Any) -> tuple[str, list[list[str]]]:
+    with shown.page.expect_download() as waiting:
+        shown.page.click("#export")
+    assert waiting.value.suggested_filename == "decisions.csv"
+    text = Path(waiting.value.path()).read_text("utf-8")
+    header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    assert header == ["index", "source", "decision", "label"]
+    return text, rows
+
+
+# ---- What it says
+
+
+def test_the_page_opens_offline_without_an_error(still: Any, page: Path) -> None:
+    assert (still.errors, still.requests) == ([], [])
+    assert still.page.inner_text("h1") == "Animals of a house"
+    assert still.page.locator(".card").count() == 60
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page.read_text("utf-8").split("<script")[0])
+
+
+def test_the_verdict_stands_in_plain_words(still: Any) -> None:
+    text = still.page.inner_text("main").replace("\u00a0", " ")
+    for words in (
+        "20.5 % of the labels are probably wrong, some 49 of 240.",
+        "95 % interval: 18.1 to 23.4 %",
+        "80 examples are flagged: 60 mislabeled and 20 duplicate.",
+        "About 5 % of them, at most, are expected to be clean.",
+        "Most often in dog (42 %).",
+        "about 20 of every 100 examples of each pass would teach a wrong label",
+        "Prioritising by loss would hurt here",
+        "Selection would drill the noise.",
+        "Suspected noise, where 50 % of the examples are selected",
+        "37.0 %",
+        "Use instead guarded(keep=0.5)",
+        "Rare examples were not looked for.",
+        "1 skipped",
+        "cut off after 12 bytes",
+        "tamis audit animals --seed 3",
+    ):
+        assert words in text, words
+    facts = still.page.locator("section:has(#run) dl").inner_text().split("\n")
+    assert facts == ["epochs", "12", "seconds", "34.5", "tamis", "9.9", "torch", "2.4"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words", "use"),
+    [
+        ("helps", "Prioritising by loss would help here", "Use uniform"),
+        ("no difference", "would make no difference here", "Use uniform"),
+        ("unknown", "could not be told", "Use uniform"),
+        (None, "could not be told", "Use uniform"),
+    ],
+)
+def test_every_verdict_has_its_words(verdict: str | None, words: str, use: str) -> None:
+    said = {"verdict": verdict, "words": "", "noise_among_selected": None, "base_rate": None, "use": "uniform"}
+    html = render(summary=summary(prioritisation=said), table=table(12), names=NAMES, show=picture)
+    text = re.sub(r"<[^>]+>", "", html.split('<section aria-labelledby="map">')[0])
+    assert words in text
+    assert use in text
+    assert "Suspected noise" not in text
+
+
+def test_noise_that_is_spread_or_absent_is_said_as_it_is() -> None:
+    even = [{"name": n, "examples": 9, "noise_rate": r, "flagged": 1} for n, r in (("a", 0.2), ("b", 0.21))]
+    html = render(summary=summary(per_class=even), table=table(12), names=NAMES, show=picture)
+    assert "In all classes alike, from a (20\u00a0%) to b (21\u00a0%)." in html
+    clean = table(12).with_columns(flagged=False, kind=pl.lit("clean"))
+    html = render(summary=summary(noise_rate=0.0, per_class=[]), table=clean, names=NAMES, show=picture)
+    assert "No example is flagged." in html
+    assert "fewer than one in 200" in html
+    assert "about 0 of" not in html
+
+
+def test_the_heat_map_is_the_transition(still: Any) -> None:
+    heat = still.page.locator("table.heat")
+    assert heat.locator("thead th").all_inner_texts() == NAMES
+    cells = [row.locator("td").all_inner_texts() for row in heat.locator("tbody tr").all()]
+    assert cells[0] == ["80.0", "10.0", "6.0", "4.0"]
+    assert cells[2] == ["30.0", "·", "70.0", "·"]
+    shade = [row.locator("td").evaluate_all("cells => cells.map(c => c.className)") for row in heat.locator("tr").all()]
+    assert shade[1] == ["d", "h3", "h2", "h1"]
+    assert shade[3] == ["h10", "h0", "d", "h0"]  # the largest confusion is the darkest
+
+
+def test_many_classes_have_a_list_of_confusions_and_no_grid() -> None:
+    k = FULL_MATRIX + 1
+    names = [f"c{i}" for i in range(k)]
+    matrix = [[0.9 if i == j else 0.1 if j == (i + 1) % k and i < 2 else 0.0 for j in range(k)] for i in range(k)]
+    html = render(summary=summary(transition=matrix), table=table(12), names=names, show=picture)
+    assert 'class="heat"' not in html
+    rows = re.findall(r'<th scope="row">(c\d+)</th><td>(c\d+)</td><td>([^<]+)</td>', html)
+    assert rows == [("c0", "c1", "10.0 %"), ("c1", "c2", "10.0 %")]
+
+
+def test_what_is_not_known_leaves_no_empty_frame(browser: Callable[..., Any], tmp_path: Path) -> None:
+    bare = pl.DataFrame({"index": [5, 6], "label": [0, None], "kind": ["clean"] * 2, "flagged": [False] * 2})
+    path = write_audit_page(tmp_path / "r.html", summary={}, table=bare, names=["a", "b"], show=lambda index: Shown())
+    shown = browser(path)
+    assert shown.errors == []
+    assert shown.page.locator("#plot, .heat, .evidence").count() == 0
+    text = shown.page.inner_text("body")
+    assert "How many labels are wrong could not be told" in text
+    assert not re.search("None|NaN|nan|undefined|null", text)
+    assert indices(shown) == [5, 6]
+    press(shown, *["Tab"] * 40)
+    shown.page.locator(".card").first.focus()
+    press(shown, "a")
+    assert "no other label suggested" in shown.page.inner_text("#said")
+    assert shown.page.locator("#sort option").all_inner_texts() == ["most suspicious", "index", "given class"]
+
+
+# ---- The map
+
+INK = """() => {
+    const canvas = document.getElementById('points'), copy = document.createElement('canvas');
+    [copy.width, copy.height] = [canvas.width, canvas.height];
+    const context = copy.getContext('2d');
+    context.drawImage(canvas, 0, 0);
+    const pixels = context.getImageData(0, 0, copy.width, copy.height).data, seen = {drawn: 0, orange: 0, left: 0};
+    for (let k = 0; k < pixels.length; k += 4) {
+        if (!pixels[k + 3]) continue;
+        seen.drawn++;
+        if (pixels[k + 3] > 150 && pixels[k] > 150 && pixels[k + 2] < 90) {
+            seen.orange++;
+            const [x, y] = [(k / 4) % copy.width, Math.floor(k / 4 / copy.width)];
+            if (x < copy.width / 2 && y > copy.height * .7) seen.left++;
+        }
+    }
+    return seen;
+}"""
+
+
+@pytest.mark.parametrize("how", ["webgl", "2d"])
+def test_the_map_is_drawn_with_and_without_webgl(browser: Callable[..., Any], page: Path, how: str) -> None:
+    shown = ready(browser(page)) if how == "webgl" else before(browser, page, NO_WEBGL)
+    assert shown.page.get_attribute("#plot", "data-drawn") == how
+    ink = shown.page.evaluate(INK)
+    assert ink["drawn"] > 500
+    assert ink["orange"] > 200  # all wrong labels lie at the lower left
+    assert ink["left"] == ink["orange"]
+    shown.page.fill("#search", "no such thing")
+    until(shown, "document.getElementById('status').textContent.startsWith('None')")
+    assert shown.page.evaluate(INK)["orange"] == 0  # what is filtered out fades
+    assert shown.errors == []
+
+
+def test_a_lost_context_is_drawn_anew(shown: Any) -> None:
+    shown.page.evaluate(
+        "document.getElementById('points').getContext('webgl').getExtension('WEBGL_lose_context').loseContext()"
+    )
+    until(shown, "document.getElementById('plot').dataset.drawn === '2d'")
+    assert shown.page.evaluate(INK)["orange"] > 200
+
+
+def test_a_rectangle_filters_by_pointer_and_by_numbers(shown: Any) -> None:
+    shown.page.click("#kinds button[value='']")
+    assert status(shown) == "240 of 240 examples"
+    box = shown.page.locator("#axes").bounding_box()
+    shown.page.locator("#axes").scroll_into_view_if_needed()
+    box = shown.page.locator("#axes").bounding_box()
+    shown.page.mouse.move(box["x"] + 62, box["y"] + box["height"] - 44)
+    shown.page.mouse.down()
+    shown.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.72, steps=3)
+    shown.page.mouse.up()
+    assert status(shown) == "60 of the 60 examples in the rectangle"
+    assert set(shown.page.locator(".card .name").all_inner_texts()) == {"mislabeled"}
+    assert shown.page.locator("#rectangle").is_visible()
+    assert 0.2 < float(shown.page.input_value("#y1")) < 0.3
+    shown.page.click("#unbrush")
+    assert status(shown) == "240 of 240 examples"
+    assert not shown.page.locator("#rectangle").is_visible()
+    shown.page.fill("#y0", "0.55")
+    shown.page.fill("#y1", "0.65")
+    expected = table().filter(pl.col("confidence").is_between(0.55, 0.65)).height
+    assert status(shown) == f"{expected} of the {expected} examples in the rectangle"
+    assert shown.errors == []
+
+
+def test_the_map_stands_in_numbers_too(still: Any) -> None:
+    rows = still.page.locator("table", has_text="variability, median").locator("tbody tr").all()
+    said = [row.locator("th, td").all_text_contents() for row in rows]  # folded away, and there all the same
+    assert said[1] == ["mislabeled", "60", "60", "0.08", "0.11"]
+    assert sum(int(row[1]) for row in said) == ROWS
+
+
+# ---- The gallery
+
+
+def test_flagged_examples_come_first_most_probable_first(still: Any) -> None:
+    found = table().filter("flagged").with_columns(p=pl.coalesce("p_duplicate", "p_mislabeled"))
+    assert status(still) == "80 of 240 examples"
+    assert indices(still) == found.sort("p", descending=True, maintain_order=True)["index"].to_list()[:60]
+    first = still.page.locator(".card").first
+    assert first.inner_text().replace("\u00a0", " ").split("\n")[:2] == ["mislabeled", "98.9 %"]
+    assert first.locator(".was").inner_text() == "dog"
+    assert first.locator(".new strong").inner_text() == NAMES[2]
+    assert first.locator(".why").inner_text() == "seen 1 times"
+    assert first.locator(".from").inner_text() == "#13 dog/file_1.png"
+    assert first.locator("img").evaluate("i => i.decode().then(() => [i.naturalWidth, i.naturalHeight])") == [28, 28]
+
+
+def test_a_duplicate_has_its_neighbour_beside_it(shown: Any) -> None:
+    shown.page.click("#kinds button:has-text('duplicate')")
+    first = shown.page.locator(".card").first
+    assert first.locator("img").count() == 2
+    assert first.locator("figcaption").inner_text() == "its neighbour #53, dog, dog/file_5.png"
+    sources = first.locator("img").evaluate_all("images => images.map(i => i.src)")
+    assert sources[0] != sources[1]
+
+
+def test_filter_search_sort_and_pages(shown: Any) -> None:
+    page, rows = shown.page, table()
+    page.click("#kinds button:has-text('clean')")
+    clean = rows.filter(pl.col("kind") == "clean")
+    assert status(shown) == f"{clean.height} of 240 examples"
+    page.select_option("#given", label="cat")
+    cats = clean.filter(pl.col("label") == 0)
+    assert status(shown) == f"{cats.height} of 240 examples"
+    page.select_option("#given", "")
+    page.select_option("#suggested", label="@fox")
+    assert set(page.locator(".card .new strong").all_inner_texts()) == {"@fox"}
+    page.select_option("#suggested", "")
+    page.click("#kinds button[value='']")
+    page.select_option("#sort", "index")
+    assert indices(shown) == rows["index"].to_list()[:60]
+    assert page.inner_text("#place") == "1–60 of 240"
+    page.click("#next")
+    assert indices(shown) == rows["index"].to_list()[60:120]
+    page.select_option("#sort", "variability")
+    assert indices(shown)[0] == rows.sort("variability", descending=True)["index"][0]
+    for words, wanted in (("FILE_17.", 173), ("seen 23 times", 233), ("#1203", 1203)):
+        page.fill("#search", words)
+        until(shown, f"document.querySelector('.card .index').textContent === '#{wanted}'")
+        assert indices(shown) == [wanted]
+    assert shown.errors == []
+
+
+def test_at_most_the_limit_is_inlined_and_the_rest_says_so(browser: Callable[..., Any], tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def show(index: int) -> Shown:
+        asked.append(index)
+        return Shown(picture=png(400, 300, 90))
+
+    path = write_audit_page(tmp_path / "r.html", summary=summary(), table=table(), names=NAMES, show=show, limit=64)
+    assert len(asked) == len(set(asked)) == 64
+    flagged = table().filter("flagged")
+    assert set(asked) <= set(flagged["index"])
+    assert asked[:3] == [13, 53, 93]  # the most probable
+    assert asked[asked.index(303) + 1] == 293  # a duplicate's neighbour, long before its own turn
+    shown = browser(path)
+    image = shown.page.locator(".card img").first
+    assert image.evaluate("i => i.decode().then(() => [i.naturalWidth, i.naturalHeight])") == [WIDEST, WIDEST * 3 // 4]
+    shown.page.click("#kinds button:has-text('clean')")
+    assert "not among the 64 held in this page" in shown.page.locator(".card").last.inner_text()
+
+
+def test_texts_and_rows_are_shown_as_they_are(browser: Callable[..., Any], tmp_path: Path) -> None:
+    what = Shown(text="A <b>cat</b>\nsat.", cells=(("size", "12"), ("<i>colour</i>", "=red")))
+    path = write_audit_page(tmp_path / "r.html", summary=summary(), table=table(24), names=NAMES, show=lambda _: what)
+    shown = browser(path)
+    first = shown.page.locator(".card").first
+    assert first.locator("blockquote").inner_text().split("\n") == ["A <b>cat</b>", "sat."]
+    assert first.locator(".cells").inner_text().split("\n") == ["size", "12", "<i>colour</i>", "=red"]
+    for words in ("<B>cat", "=red"):
+        shown.page.fill("#search", words)
+        until(shown, "document.getElementById('status').textContent === '8 of 24 examples'")
+
+
+# ---- Decisions
+
+
+def test_the_keyboard_decides_moves_and_undoes(shown: Any) -> None:
+    order = indices(shown)
+    shown.page.locator(".card").first.focus()
+    press(shown, "a")
+    assert current(shown) == order[1]  # on to the next one
+    press(shown, "r", "x", "3")
+    said = shown.page.locator(".card .outcome").all_inner_texts()[:5]
+    assert said == ['accepted: =1+2, "owl"', "label kept", "dropped", "relabelled: @fox", ""]
+    assert shown.page.inner_text("#said") == f"Example {order[3]}: relabelled: @fox."
+    assert "4 decided, 76 flagged still open" in shown.page.inner_text("#tally")
+    press(shown, "u")
+    assert current(shown) == order[3]
+    assert shown.page.locator(".card .outcome").nth(3).inner_text() == ""
+    press(shown, "ArrowLeft", "u", "u")
+    assert shown.page.inner_text("#tally").startswith("1 decided")
+    press(shown, "End", "ArrowRight")
+    assert shown.page.inner_text("#place") == "61–80 of 80"
+    press(shown, "ArrowLeft", "Home", "ArrowDown", "ArrowUp")
+    assert current(shown) == order[0]
+    press(shown, "ArrowDown")
+    assert current(shown) == order[4]  # four cards a line at this width
+    shown.page.select_option("#decided", "done")
+    assert indices(shown) == [order[0]]
+    shown.page.locator(".card").first.focus()
+    press(shown, "1")  # a dog, as it was given
+    assert shown.page.locator(".card .outcome").first.inner_text() == "label kept"
+    assert shown.errors == []
+
+
+def test_relabelling_from_the_list_and_help(shown: Any) -> None:
+    first = shown.page.locator(".card").first
+    first.locator("button", has_text="Relabel").click()
+    assert shown.page.locator("#choices option").count() == 4
+    shown.page.keyboard.type("FOX")
+    assert shown.page.locator("#choices option").all_inner_texts() == ["3 @fox"]
+    press(shown, "Enter")
+    assert first.locator(".outcome").inner_text() == "relabelled: @fox"
+    shown.page.locator(".card").nth(1).focus()
+    press(shown, "l", "Escape")
+    assert shown.page.locator(".card .outcome").nth(1).inner_text() == ""
+    shown.page.locator(".card").nth(2).focus()
+    press(shown, "l")
+    shown.page.click("#cancel")
+    assert shown.page.locator("#relabel").is_hidden()
+    press(shown, "?")
+    assert shown.page.locator("#keys").is_visible()
+    assert "0 cat" in shown.page.inner_text("#keys")
+    shown.page.click("#keys button")
+    assert shown.page.locator("#keys").is_hidden()
+    shown.page.focus("#search")
+    press(shown, "?")
+    assert shown.page.locator("#keys").is_hidden()
+    assert shown.errors == []
+
+
+def test_many_classes_are_typed_by_number(browser: Callable[..., Any], tmp_path: Path) -> None:
+    names = [f"c{k}" for k in range(30)]
+    shown = browser(write_audit_page(tmp_path / "r.html", summary={}, table=table(24), names=names, show=picture))
+    shown.page.locator(".card").first.focus()
+    press(shown, "1", "2", "Enter")
+    assert shown.page.locator(".card .outcome").first.inner_text() == "relabelled: c12"
+
+
+def test_the_export_is_read_back_whole_and_computes_nothing(shown: Any) -> None:
+    rows = table().with_columns(row=pl.int_range(pl.len()))
+    order = indices(shown)[:4]
+    shown.page.locator(".card").first.focus()
+    press(shown, "a", "3", "r", "x")
+    text, found = exported(shown)
+    assert "\r" not in text
+    assert [int(row[0]) for row in found] == sorted(order)
+    said = {int(i): (unprotected(source), what, unprotected(label)) for i, source, what, label in found}
+    source = {row["index"]: row["source"] for row in rows.iter_rows(named=True)}
+    assert said == {
+        order[0]: (source[order[0]], "accept", NAMES[2]),
+        order[1]: (source[order[1]], "relabel", NAMES[3]),
+        order[2]: (source[order[2]], "reject", "dog"),
+        order[3]: (source[order[3]], "drop", ""),
+    }
+    assert not [cell for row in found for cell in row if re.match(r"[=+\-@\t\r\n]", cell)]
+
+
+ODD = ("=1+1", "+a", "-b", "@c", "'quoted", "tab\tx", "\ttab", 'a "b", c', "two\nlines", " é ", "＝1", EVIL)
+
+
+def test_every_name_survives_the_export(browser: Callable[..., Any], tmp_path: Path) -> None:
+    n = len(ODD)
+    rows = table(n).with_columns(
+        source=pl.Series(ODD), label=pl.int_range(n), suggested_label=(pl.int_range(n) + 1) % n, flagged=True,
+        kind=pl.lit("mislabeled"),
+    )  # fmt: skip
+    shown = browser(write_audit_page(tmp_path / "r.html", summary={}, table=rows, names=ODD, show=picture))
+    shown.page.locator(".card").first.focus()
+    press(shown, *["a"] * n)
+    _, found = exported(shown)
+    assert [unprotected(source) for _, source, _, _ in found] == list(ODD)
+    assert [unprotected(label) for *_, label in found] == [*ODD[1:], ODD[0]]
+    assert not [cell for row in found for cell in row if re.match(r"[=+\-@\t\r\n＝]", cell)]
+
+
+def test_decisions_outlive_a_reload_and_belong_to_their_results(
+    browser: Callable[..., Any], page: Path, tmp_path: Path
+) -> None:
+    shown = browser(page)
+    shown.page.locator(".card").first.focus()
+    press(shown, "a", "x")
+    shown.page.reload()
+    assert shown.page.locator(".card .outcome").all_inner_texts()[:3] == ['accepted: =1+2, "owl"', "dropped", ""]
+    assert shown.page.locator("#export").is_enabled()
+    other = table().with_columns(pl.col("p_mislabeled") * 0.9)
+    second = write_audit_page(tmp_path / "r.html", summary=summary(), table=other, names=NAMES, show=picture)
+    shown.page.goto(second.as_uri())
+    assert shown.page.inner_text("#tally").startswith("0 decided")
+    shown.page.goto(page.as_uri())
+    assert shown.page.inner_text("#tally").startswith("2 decided")
+    shown.page.evaluate(
+        "Object.keys(localStorage).forEach(key => localStorage.setItem(key, '[[13, \"steal\", 99], 7'))"
+    )
+    shown.page.reload()
+    assert shown.page.inner_text("#tally").startswith("0 decided")
+    assert shown.errors == []
+
+
+def test_without_storage_decisions_are_held_and_the_page_says_so(browser: Callable[..., Any], page: Path) -> None:
+    forbid = "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError'); }})"
+    shown = before(browser, page, forbid)
+    assert "keeps nothing" in shown.page.inner_text("#unkept")
+    shown.page.locator(".card").first.focus()
+    press(shown, "a")
+    assert [row[2] for row in exported(shown)[1]] == ["accept"]
+    assert shown.errors == []
+
+
+# ---- Safe, small, readable
+
+
+def test_whatever_is_the_users_is_text(browser: Callable[..., Any], tmp_path: Path) -> None:
+    rows = table(24).with_columns(source=pl.lit(EVIL), reasons=pl.lit(EVIL))
+    classes = [{"name": EVIL, "examples": 3, "noise_rate": 0.5, "flagged": 1}]
+    shares = {"selected_share": 0.5, "noise_among_selected": 0.1, "base_rate": 0.1}
+    said = {"verdict": EVIL, "words": EVIL, "use": EVIL, **shares}
+    names = [EVIL, *NAMES[1:]]
+    evil = summary(
+        title=EVIL, per_class=classes, missing=[EVIL], skipped=[[EVIL, EVIL]], prioritisation=said,
+        costs={EVIL: EVIL}, versions={EVIL: EVIL}, command=EVIL,
+    )  # fmt: skip
+    what = Shown(picture=png(8, 8, 0), text=EVIL, cells=((EVIL, EVIL),))
+    path = write_audit_page(tmp_path / "r.html", summary=evil, table=rows, names=names, show=lambda _: what)
+    assert "\u2028" not in path.read_text("utf-8").split('id="data">')[1].split("<script>")[0]
+    shown = ready(browser(path))
+    alerts: list[str] = []
+    shown.page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+    shown.page.click("#kinds button[value='']")
+    shown.page.locator(".card").first.focus()
+    press(shown, "0", "l", "Escape", "?", "Escape")
+    assert shown.page.inner_text("h1").replace("\n", "\u2028") == EVIL
+    assert shown.page.locator("script").count() == 3
+    assert EVIL in shown.page.locator("table.heat th").all_text_contents()
+    assert EVIL in shown.page.locator(".card .source").all_text_contents()
+    assert EVIL in shown.page.locator(".card blockquote, .card dd, .card .why").all_text_contents()
+    assert EVIL in shown.page.locator("#given option").all_text_contents()
+    # a script that would slip in all the same may not run
+    shown.page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'alert(2)'}))")
+    shown.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror=alert(3)>')")
+    shown.page.wait_for_timeout(50)
+    assert alerts == []
+    assert [e for e in shown.errors if "Content Security Policy" not in e] == []
+
+
+def test_the_same_results_give_the_same_page_and_lone_surrogates_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    skipped = summary(skipped=[["caf\udce9.png", "not UTF-8"]])
+    for _ in range(2):
+        write_audit_page(path, summary=skipped, table=table(12), names=NAMES, show=picture)
+        first = path.read_bytes()
+    assert path.read_bytes() == first
+    assert b"caf\\udce9.png" in first
+
+
+def test_a_phone_never_scrolls_sideways(browser: Callable[..., Any], page: Path) -> None:
+    shown = ready(browser(page, width=360, height=740))
+    shown.page.evaluate("() => document.querySelectorAll('details').forEach(d => d.open = true)")
+    shown.page.click("#kinds button:has-text('duplicate')")
+    out = """() => [...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, svg, .unseen')
+             && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"""
+    for width in (360, 320):
+        shown.page.set_viewport_size({"width": width, "height": 740})
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert shown.page.evaluate(out) == []
+    small = (
+        "() => Math.min(...[...document.querySelectorAll('.acts button')].map(b => b.getBoundingClientRect().height))"
+    )
+    assert shown.page.evaluate(small) >= 40  # a thumb finds it
+    assert shown.errors == []
+
+
+CONTRAST = """() => {
+    const rgb = c => c.match(/[\\d.]+/g).map(Number).map((v, k) => c.startsWith('color') && k < 3 ? 255 * v : v);
+    const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+    const light = c => [.2126, .7152, .0722].reduce((sum, share, k) => sum + share * linear(c[k] / 255), 0);
+    const ground = e => {
+        for (; e; e = e.parentElement) {
+            const c = rgb(getComputedStyle(e).backgroundColor);
+            if (c.length < 4 || c[3] === 1) return c;
+        }
+    };
+    const ratio = e => {
+        const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))];
+        return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    };
+    const tags = 'p, li, td, th, dd, dt, caption, summary, small, b, strong, label, span, button';
+    const all = [...document.querySelectorAll(tags)]
+        .filter(e => e.textContent.trim() && e.getClientRects().length && !e.disabled && !e.closest(':disabled'));
+    return {dark: light(ground(document.body)) < .2, texts: all.length,
+            worst: all.map(e => [ratio(e), e.className, e.textContent.slice(0, 20)]).sort((a, b) => a[0] - b[0])[0]};
+}"""
+
+
+def test_light_and_dark_can_be_read(shown: Any) -> None:
+    shown.page.locator(".card").first.focus()
+    press(shown, "a", "r")
+    for scheme in ("light", "dark"):
+        shown.page.emulate_media(color_scheme=scheme)
+        found = shown.page.evaluate(CONTRAST)
+        assert found["dark"] == (scheme == "dark")
+        assert found["texts"] > 500
+        assert found["worst"][0] >= 4.5, (scheme, found["worst"])
+    shown.page.emulate_media(media="print")
+    assert not shown.page.locator(".acts, .tools, .dock").first.is_visible()
+    assert shown.page.locator(".card").first.is_visible()
+
+
+def test_a_screen_reader_finds_names_and_an_order_of_headings(still: Any) -> None:
+    unnamed = """() => [...document.querySelectorAll(
+        'button, input, select, canvas, .scroll, dialog, .card, img')].filter(e => !(
+        e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.getAttribute('alt') || e.closest('label')
+        || e.textContent.trim())).map(e => e.outerHTML.slice(0, 80))"""
+    assert still.page.evaluate(unnamed) == []
+    levels = still.page.locator("main h2, main h3").evaluate_all("all => all.map(h => Number(h.tagName[1]))")
+    assert levels[0] == 2
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+    label = still.page.locator(".card").first.get_attribute("aria-label")
+    assert label == f"Example 13, mislabeled, given dog, suggested {NAMES[2]}, undecided"
+    stops = still.page.locator(".card[tabindex='0']")
+    assert stops.count() == 1  # one stop for Tab, arrows inside
+
+
+def test_the_style_and_the_script_stand_by_their_hash(page: Path) -> None:
+    html = page.read_text("utf-8")
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)
+    assert policy is not None
+    assert "default-src 'none'" in policy[1]
+    assert "unsafe" not in policy[1]
+    assert not re.search(r"\sstyle=|\son[a-z]+=", html.split("<script")[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda t: t.drop("kind", "label"), "has no column label, kind; its page needs"),
+        (lambda t: pl.concat([t, t]), "holds an index twice"),
+        (lambda t: t.with_columns(kind=pl.lit("odd")), "the kind 'odd'; a kind is one of clean, mislabeled"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(change: Callable[[pl.DataFrame], pl.DataFrame], sentence: str) -> None:
+    with pytest.raises(TamisError, match=re.escape(sentence)):
+        render(summary={}, table=change(table(12)), names=NAMES, show=picture)
+
+
+def test_a_picture_that_is_no_png_is_refused_and_the_old_page_stays(tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    path.write_text("old")
+    with pytest.raises(TamisError, match="the picture of example 63 is no PNG"):
+        write_audit_page(path, summary={}, table=table(12), names=NAMES, show=lambda _: Shown(picture=b"GIF89a"))
+    assert path.read_text() == "old"
+
+
+def test_beyond_the_points_of_the_map_every_flagged_one_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tamis.report.audit.POINTS", 100)
+    html = render(summary={}, table=table(), names=NAMES, show=picture)
+    data = json.loads(html.split('id="data">')[1].split("</script>")[0])
+    points = np.frombuffer(base64.b64decode(data["columns"]["points"][1]), "<i4")
+    assert len(set(points.tolist())) == len(points) == 100
+    flagged = table()["flagged"].to_numpy()
+    assert flagged[points].sum() == flagged.sum() == 80
+    rest = np.sort(points[~flagged[points]])
+    assert rest[0] < 10
+    assert rest[-1] > ROWS - 10
