@@ -516,9 +516,15 @@ def broken(path: Path) -> Path:
 
 FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "an empty folder": (lambda p: put(p / "e" / ".hidden", b"").parent, "e is empty; a folder with one folder"),
-    "pictures without class folders": (lambda p: put(p / "1.png", b"").parent, "holds 1 pictures but no class folders"),
-    "no data at all": (lambda p: put(p / "a.txt", b"").parent, 'holds "a.txt": no class folders'),
-    "class folders without pictures": (lambda p: put(p / "cat" / "a.txt", b"").parents[1], "hold no picture"),
+    "pictures without class folders": (
+        lambda p: put(p / "1.png", b"").parent,
+        "holds 1 pictures, but no class folders",
+    ),
+    "no data at all": (lambda p: put(p / "a.txt", b"").parent, 'holds "a.txt", but no class folders'),
+    "class folders without pictures": (
+        lambda p: (put(p / "u" / "a.txt", b""), (p / "v").mkdir(), p)[2],
+        "hold no picture",
+    ),
     "one class": (lambda p: put(p / "cat" / "1.png", encoded(pixels(0))).parents[1], "every example is of the class"),
     "a class with one": (
         lambda p: put(two_classes(p) / "emu" / "1.png", encoded(pixels(0))).parents[1],

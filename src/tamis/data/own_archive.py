@@ -5,6 +5,9 @@ The folder is removed when what was read from it is no longer in use, and at the
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import shutil
 import stat
 import tarfile
@@ -12,6 +15,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -24,8 +28,12 @@ MOST_RATIO = 200  # unpacked over packed; pictures have 1, text seldom 20, and a
 MOST_MEMBERS = 5_000_000
 _HARMLESS = 64 << 20  # bytes below which no ratio matters
 _STEP = 1 << 20
+_DRAINED = 64  # steps: what may follow the end, where padding is written
 
 Member = tuple[str, str, IO[bytes] | None]  # its name, why it is passed over (or nothing), its bytes
+_DAMAGE = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, OSError
+)  # fmt: skip
 
 
 def is_archive(path: Path) -> bool:
@@ -76,7 +84,7 @@ def unpack(path: Path, where: str) -> tuple[Path, tuple[tuple[str, str], ...]]:
                         )
                     out.write(data)
         return folder, tuple(skipped)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
+    except _DAMAGE as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, TamisError):
             raise
@@ -115,11 +123,42 @@ def _zip_members(path: Path) -> Iterator[Member]:
 
 
 def _tar_members(path: Path) -> Iterator[Member]:
-    with tarfile.open(path, "r|*") as archive:
-        for info in archive:
-            if info.isdir():
-                continue
-            if not info.isreg():
-                yield info.name, "is a link" if info.issym() or info.islnk() else "is no regular file", None
-                continue
-            yield info.name, "", archive.extractfile(info)
+    with _decompressed(path) as raw:
+        with tarfile.open(fileobj=raw, mode="r|", tarinfo=_Strict) as archive:
+            for info in archive:
+                if info.isreg():
+                    yield info.name, "", archive.extractfile(info)
+                elif not info.isdir():
+                    yield info.name, "is a link" if info.issym() or info.islnk() else "is no regular file", None
+        for _ in range(_DRAINED):  # to the checksum, which stands at the end
+            if not raw.read(_STEP):
+                return
+        raise tarfile.ReadError("too much follows its end")
+
+
+def _decompressed(path: Path) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile | BufferedReader:
+    name = path.name.lower()
+    if name.endswith((".gz", ".tgz")):
+        return gzip.open(path)
+    if name.endswith(".bz2"):
+        return bz2.open(path)
+    return lzma.open(path) if name.endswith(".xz") else path.open("rb")
+
+
+class _Strict(tarfile.TarInfo):
+    """A header that says so when it is damaged, where ``tarfile`` itself takes it for the archive's end.
+
+    And one that will not have gigabytes of "name" read into memory.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Strict:
+        try:
+            info = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                raise  # a block of zeros is the end
+            raise tarfile.ReadError("a header is damaged, or the end is missing") from error
+        if info.type not in tarfile.REGULAR_TYPES and info.size > _STEP:
+            raise tarfile.ReadError("a header is too long")
+        return info

@@ -34,16 +34,16 @@ def is_picture(entry: os.DirEntry[str]) -> bool:
 def class_root(folder: Path) -> tuple[Path, list[tuple[str, str]]]:
     """Where the class folders lie, and what was passed over on the way.
 
-    A folder that holds nothing but one folder of folders stands for that one (archives are made so), and of
-    ``train`` and ``test`` beside each other, each with folders in it, ``train`` is read.
+    A folder that holds nothing but one folder without pictures of its own stands for that one (archives are made so),
+    and of ``train`` and ``test`` beside each other, each with folders in it, ``train`` is read.
     """
     entries = visible(folder)
     folders = [e for e in entries if is_folder(e)]
-    if len(entries) == len(folders) == 1 and any(is_folder(e) for e in visible(Path(folders[0].path))):
+    if len(entries) == len(folders) == 1 and not any(map(is_picture, visible(folders[0].path))):
         return class_root(Path(folders[0].path))
     train = [e for e in folders if e.name.lower() in ("train", "training")]
     if len(train) == 1 and len(folders) > 1 and all(e.name.lower() in _SPLITS for e in folders):
-        inside = visible(Path(train[0].path))
+        inside = visible(train[0].path)
         if any(is_folder(e) for e in inside):
             others = [(e.name, "is another split; train is read") for e in folders if e is not train[0]]
             return Path(train[0].path), others
@@ -97,8 +97,10 @@ def read_folder(folder: Path, side: int, limit: int | None, progress: Progress |
         raise TamisError(f"{where} is empty; a folder with one folder of pictures per class is needed.")
     if not folders:
         count = sum(is_picture(e) for e in loose)
-        what = f"{count:,} pictures but" if count else f"{some([e.name for e in loose], 5)}:"
-        raise TamisError(f"{where} holds {what} no class folders; put each picture into a folder named by its class.")
+        found_instead = f"{count:,} pictures" if count else some([e.name for e in loose], 5)
+        raise TamisError(
+            f"{where} holds {found_instead}, but no class folders; put each picture into a folder named by its class."
+        )
     for entry in loose:
         why = "is a link to a folder" if entry.is_dir() else "lies outside the class folders"
         skipped.append((printable(entry.name), why))

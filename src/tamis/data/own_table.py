@@ -176,9 +176,8 @@ def _label(table: Table, label: str | None) -> str:
         return label
     if len(table.class_names) == 1:
         return next(iter(table.class_names))
-    raise TamisError(
-        f"{table.where}: which column is the label? Name it as label=; there are {some(list(table.types))}."
-    )
+    columns = some(list(table.types))
+    raise TamisError(f"{table.where}: name the column of labels as label=; there are {columns}.")
 
 
 def _there(table: Table, name: str, what: str) -> None:

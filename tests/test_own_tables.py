@@ -1,0 +1,482 @@
+"""A person's own tables and Hugging Face folders: what each column becomes, by hand, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from own_files import encoded, pixels, put, read_unchanged, shown_size
+
+from tamis.data import own_table
+from tamis.data.own import Own, read
+from tamis.types import TamisError
+
+
+def table(path: Path, columns: dict[str, Any], **how: Any) -> Own:
+    """The columns beside a label of "n", "y", "n", …, written as Parquet and read."""
+    n = len(next(iter(columns.values())))
+    label = {"label": [("n", "y")[i % 2] for i in range(n)]}
+    pl.DataFrame({**label, **columns}, strict=False).write_parquet(path / "t.parquet")
+    return read_unchanged(path / "t.parquet", label="label", **how)
+
+
+def scaled(values: Any, floor: float = 0.0) -> torch.Tensor:
+    """The slow twin: mean 0 and standard deviation 1, or divided by the floor if that is larger."""
+    column = torch.tensor(values, dtype=torch.float64)
+    return ((column - column.mean()) / max(float(column.std(correction=0)), floor)).float()
+
+
+def same(own: Own, *columns: torch.Tensor) -> None:
+    assert torch.allclose(own.data.x, torch.stack(columns, 1), atol=1e-6), own.data.x
+
+
+# What a column becomes
+
+
+def test_numbers_are_standardised(tmp_path: Path) -> None:
+    a, b = [1, 2, 3, 5, 8, 2], [0.5, 0.25, 9.0, 1.0, 1.0, 2.0]
+    own = table(tmp_path, {"a": a, "b": b})
+    same(own, scaled(a), scaled(b))
+    assert own.kind == "table"
+    assert own.names == ("n", "y")
+    assert own.data.y.tolist() == [0, 1] * 3
+    assert own.sources == tuple(f"row {i}" for i in range(6))
+    assert own.shown.cells(2) == (("a", "3"), ("b", "9.0"))
+    assert own.shown.picture(2) is None
+    assert own.shown.text(2) is None
+    assert own.skipped == ()
+
+
+@pytest.mark.parametrize("gap", [None, float("nan")])
+def test_missing_numbers_are_the_mean_and_say_so(tmp_path: Path, gap: float | None) -> None:
+    own = table(tmp_path, {"a": [1.0, gap, 3.0, 8.0]})
+    same(own, scaled([1, 4, 3, 8]), scaled([0, 1, 0, 0], 0.1))
+
+
+def test_a_constant_with_gaps_is_its_gaps(tmp_path: Path) -> None:
+    same(table(tmp_path, {"a": [7, None, 7, 7]}), scaled([0, 1, 0, 0], 0.1))
+
+
+@pytest.mark.parametrize("cast", [str, None])
+def test_levels_become_columns_by_how_frequent_they_are(tmp_path: Path, cast: type | None) -> None:
+    town = ["b", "a", "b", "once", "a", "b", None, "b"]
+    column = pl.Series(town) if cast else pl.Series(town, dtype=pl.Categorical)
+    own = table(tmp_path, {"town": column})
+    wanted = ["b", "a", "once", None]  # "once" alone is what "other" holds
+    same(own, *(scaled([float(value == level) for value in town], 0.1) for level in wanted))
+    assert own.shown.cells(6) == (("town", ""),)
+
+
+def test_the_51st_level_is_another(tmp_path: Path) -> None:
+    levels = [f"l{k:02}" for k in range(60) for _ in range(3 if k < 50 else 2)]
+    own = table(tmp_path, {"l": levels})
+    assert own.data.x.shape == (170, 51)
+    assert (own.data.x[:, 50] > 0).tolist() == [level >= "l50" for level in levels]
+
+
+def test_a_rare_level_is_not_thirty_times_as_loud(tmp_path: Path) -> None:
+    own = table(tmp_path, {"l": ["common"] * 1998 + ["rare"] * 2})
+    assert own.data.x.abs().max() < 1 / 0.1 + 1e-6
+
+
+def test_booleans_dates_times_and_durations_are_numbers(tmp_path: Path) -> None:
+    days = [0, 3, 10, 2]
+    same(
+        table(
+            tmp_path,
+            {
+                "bool": [True, False, False, True],
+                "date": [date(2024, 1, 1) + timedelta(day) for day in days],
+                "when": [datetime(2024, 1, 1, 12) + timedelta(day) for day in days],
+                "long": [timedelta(day) for day in days],
+                "time": [datetime(2024, 1, 1, 12, day).time() for day in days],
+            },
+        ),
+        scaled([1, 0, 0, 1]),
+        *[scaled(days)] * 4,
+    )
+
+
+def test_text_that_is_numbers_but_for_marks_is_numbers(tmp_path: Path) -> None:
+    same(table(tmp_path, {"a": ["1", " 2.5", "NA", "?", "3e1", "1"]}), scaled([1, 2.5, 8.625, 8.625, 30, 1]),
+         scaled([0, 0, 1, 1, 0, 0], 0.1))  # fmt: skip
+    own = table(tmp_path, {"land": ["NA", "DE", "NA", "DE"]})
+    same(own, scaled([0, 1, 0, 1], 0.1), scaled([1, 0, 1, 0], 0.1))
+
+
+def test_lists_of_one_length_are_columns(tmp_path: Path) -> None:
+    rows = [[1.0, 2.0], [3.0, 2.0], [0.0, 1.0], [1.0, 1.0]]
+    for column in (pl.Series(rows), pl.Series(rows, dtype=pl.Array(pl.Float32, 2))):
+        same(table(tmp_path, {"e": column}), scaled([1, 3, 0, 1]), scaled([2, 2, 1, 1]))
+
+
+def test_a_large_offset_costs_no_precision(tmp_path: Path) -> None:
+    same(table(tmp_path, {"a": [2.0**52 + k for k in (0, 1, 3, 1)]}), scaled([0, 1, 3, 1]))
+
+
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [
+        ([7] * 12, "never varies"),
+        (["one"] * 12, "never varies"),
+        ([None] * 12, "has no value"),
+        (list(range(5, 17)), "only counts the rows"),
+        ([f"name {i}" for i in range(12)], "has 12 values that hardly ever repeat"),
+        ([i % 2 for i in range(12)], "says the same as the label, one for one"),
+        ([("class 0", "class 1")[i % 2] for i in range(12)], "says the same as the label, one for one"),
+        ([b"x"] * 12, "is of type Binary"),
+        ([[0.0] * (1 + i % 2) for i in range(12)], "is a list whose length varies"),
+        ([["a"]] * 12, "is of type List"),
+        ([{"u": 1}] * 12, "is of type Struct"),
+    ],
+)
+def test_columns_that_are_left_out_are_named(tmp_path: Path, column: list[Any], why: str) -> None:
+    told = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
+    if column[0] == b"x":  # bytes are pictures, unless the text is asked for
+        own = table(tmp_path, {"a": told, "t": ["t"] * 12, "out": column}, text="t", embed=lambda t: torch.eye(12))
+        assert own.data.x.shape == (12, 13)
+    else:
+        own = table(tmp_path, {"a": told, "out": column})
+        same(own, scaled(told))
+    ((source, said),) = own.skipped
+    assert source == 'column "out"'
+    assert said.startswith(why)
+
+
+def test_a_counter_counts_rows_that_were_left_out_too(tmp_path: Path) -> None:
+    columns = {"id": range(40), "a": [i * i % 7 for i in range(40)], "label": [None, *"nyy" * 13]}
+    pl.DataFrame(columns).write_csv(tmp_path / "t.csv")
+    own = read_unchanged(tmp_path / "t.csv", label="label", limit=20)
+    assert own.data.x.shape == (20, 1)
+    assert own.skipped[0] == ("row 0", "has no label")
+    assert own.skipped[1] == ('column "id"', "only counts the rows")
+    assert [f"row {dict(own.shown.cells(i))['id']}" for i in range(20)] == list(own.sources)
+
+
+# Labels
+
+
+def test_labels_of_any_type(tmp_path: Path) -> None:
+    for labels, names in (
+        ([10, 9, 10, 9], ("9", "10")),
+        ([-1.0, 2.0, -1.0, 2.0], ("-1", "2")),
+        ([True, False, True, False], ("False", "True")),
+        (["no", "<b>", "no", "<b>"], ("<b>", "no")),
+        ([date(2024, 1, 1), date(2023, 1, 1)] * 2, ("2023-01-01", "2024-01-01")),
+        ([10**18 + 1, 10**18] * 2, (str(10**18), str(10**18 + 1))),
+    ):
+        pl.DataFrame({"a": [1, 2, 3, 5], "l": labels}).write_parquet(tmp_path / "t.parquet")
+        assert read_unchanged(tmp_path / "t.parquet", label="l").names == names
+
+
+def test_rows_without_a_label_are_named(tmp_path: Path) -> None:
+    put(tmp_path / "t.csv", b"a,l\n1,x\n2,\n3,x\n4,y\n5,y\n6,\n")
+    own = read_unchanged(tmp_path / "t.csv", label="l")
+    assert own.sources == ("row 0", "row 2", "row 3", "row 4")
+    assert own.skipped == (("row 1", "has no label"), ("row 5", "has no label"))
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=6).filter(str.strip)
+
+
+@settings(max_examples=40)
+@given(st.lists(NAMES, min_size=2, max_size=4, unique=True), st.sampled_from([",", ";", "\t", "|"]))
+def test_any_name_comes_through_a_csv(tmp_path_factory: pytest.TempPathFactory, names: list[str], mark: str) -> None:
+    """Quotes, separators, tags and every script, written by Python's own writer."""
+    path = tmp_path_factory.getbasetemp() / "names.csv"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter=mark, quoting=csv.QUOTE_STRINGS if hasattr(csv, "QUOTE_STRINGS") else 1)
+        writer.writerows([["value", "label"], *([f"x{i}", name + "~"] for i, name in enumerate(names * 3))])
+    own = read(path, label="label", text="value", embed=lambda texts: torch.eye(len(texts)))
+    assert [own.names[k] for k in own.data.y] == [name + "~" for name in names * 3]
+
+
+# Files
+
+
+def test_every_way_of_writing_a_table_is_the_same_table(tmp_path: Path) -> None:
+    frame = pl.DataFrame({
+        "a": [0.5, None, 2.25, 1.0, 7.5, 3.0],
+        "town": ["ü", "x, y", "ü", 'q"q', "x, y", 'q"q'],
+        "n": [1, 5, 2, 2, 9, 1],
+        "l": ["n", "y", "n", "y", "n", "y"],
+    })  # fmt: skip
+    frame.write_parquet(tmp_path / "t.parquet")
+    frame.write_csv(tmp_path / "t.csv")
+    frame.write_csv(tmp_path / "bom.csv", include_bom=True)
+    frame.write_csv(tmp_path / "crlf.csv", line_terminator="\r\n")
+    frame.write_csv(tmp_path / "t.tsv", separator="\t")
+    frame.write_csv(tmp_path / "bar.csv", separator="|")
+    frame.write_csv(tmp_path / "point.csv", separator=";")
+    frame.write_csv(tmp_path / "comma.csv", separator=";", decimal_comma=True)
+    frame.write_csv(tmp_path / "*[1].CSV")
+    found = {path.name: read_unchanged(path, label="l") for path in sorted(tmp_path.iterdir())}
+    assert len(found) == 9
+    assert {own.digest for own in found.values()} == {found["t.parquet"].digest}
+    same(found["t.csv"], scaled(frame["a"].fill_null(2.85).to_list()), scaled([0, 1, 0, 0, 0, 0], 0.1),
+         *(scaled([float(v == level) for v in frame["town"]], 0.1) for level in ('q"q', "x, y", "ü")),
+         scaled(frame["n"].to_list()))  # fmt: skip
+
+
+def test_a_type_that_changes_late_is_seen(tmp_path: Path) -> None:
+    lines = [f"{i % 5},{'ny'[i % 2]}" for i in range(12_000)] + ["0.5,y"]
+    put(tmp_path / "t.csv", "\n".join(["a,l", *lines]).encode())
+    assert read_unchanged(tmp_path / "t.csv", label="l").data.x.shape == (12_001, 1)
+
+
+def test_a_folder_with_one_table_is_that_table(tmp_path: Path) -> None:
+    put(tmp_path / "t.csv", b"a,l\n1,x\n2,y\n3,x\n5,y\n")
+    assert read_unchanged(tmp_path, label="l").digest == read(tmp_path / "t.csv", label="l").digest
+
+
+def test_ten_million_columns_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(tmp_path / "t.csv", b"c," * 10_000_000 + b"l\n")
+    monkeypatch.setattr(own_table, "_read_csv", None)
+    with pytest.raises(TamisError, match=r"has more than 100,000 columns"):
+        read(path, label="l")
+    monkeypatch.setattr(own_table, "MOST_COLUMNS", 3)
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({"a": [1, 2, 3, 5], "b": [1, 2, 3, 5], "c": [2, 1, 1, 1], "l": ["x", "y"] * 2}).write_parquet(path)
+    with pytest.raises(TamisError, match=r"has more than 3 columns"):
+        read(path, label="l")
+    pl.DataFrame({"a": ["u", "v", "w", "x"] * 2, "l": ["x", "y"] * 4}).write_parquet(path)
+    with pytest.raises(TamisError, match=r"has more than 3 columns"):
+        read(path, label="l")  # of levels
+
+
+BAD: dict[str, tuple[bytes, str | None, str]] = {
+    "no label": (b"a,l\n1,x\n", None, 't.csv: name the column of labels as label=; there are "a", "l"'),
+    "a misspelt label": (b"age,label\n1,x\n", "lable", 'has no column "lable" for label=; did you mean "label"'),
+    "no such label": (b"a,b\n1,x\n", "zzzz", 'has no column "zzzz" for label=; there are "a", "b"'),
+    "an empty file": (b"", "l", "it is empty"),
+    "a header alone": (b"a,l\n", "l", "t.csv is empty"),
+    "no labels": (b"a,l\n1,\n2,\n", "l", "none of the 2 examples has a label"),
+    "one class": (b"a,l\n1,x\n2,x\n", "l", 'every example is of the class "x"'),
+    "a class with one": (b"a,l\n1,x\n2,x\n3,y\n", "l", r'the class "y" has one example \(row 2\)'),
+    "an identifier": ("\n".join(["a,l", *(f"{i * i % 7},{i}" for i in range(40))]).encode(), "l", "look like numbers"),
+    "a ragged line": (b"a,l\n1,x\n2,y,z\n", "l", "a line has more fields than the first"),
+    "latin 1": ("a,l\n1,café\n".encode("latin-1"), "l", "it is not in UTF-8"),
+    "infinity": (b"a,l\n1,x\n2,y\ninf,x\n4,y\n", "l", 'column "a" is infinite in row 2'),
+    "the label alone": (b"l\nx\ny\nx\ny\n", "l", "has no column to learn from beside the label"),
+    "nothing that varies": (b"a,l\n1,x\n1,y\n1,x\n1,y\n", "l", r'beside the label \(column "a" never varies\)'),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_tables_that_are_refused(tmp_path: Path, case: str) -> None:
+    content, label, sentence = BAD[case]
+    with pytest.raises(TamisError, match=sentence):
+        read_unchanged(put(tmp_path / "t.csv", content), label=label)
+
+
+def test_a_parquet_file_that_is_none_or_half(tmp_path: Path) -> None:
+    pl.DataFrame({"a": range(999), "l": ["x"] * 999}).write_parquet(tmp_path / "t.parquet")
+    whole = (tmp_path / "t.parquet").read_bytes()
+    for content in (b"", b"PAR1", whole[:-5], whole[: len(whole) // 2], whole[:8] + bytes(64) + whole[72:]):
+        with pytest.raises(TamisError, match=r"cannot be read as a table"):
+            read_unchanged(put(tmp_path / "u.parquet", content), label="l")
+
+
+def test_a_label_that_is_a_list_is_refused(tmp_path: Path) -> None:
+    pl.DataFrame({"a": [1, 2], "l": [[1], [2]]}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(TamisError, match=r'column "l" is of type List.* cannot be the label'):
+        read_unchanged(tmp_path / "t.parquet", label="l")
+
+
+def test_a_list_with_a_gap_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TamisError, match='a list in column "e" has a value that is missing or not finite'):
+        table(tmp_path, {"e": [[1.0], [None], [2.0], [1.0]]})
+
+
+# Text
+
+
+def test_texts_are_embedded_once_beside_the_other_columns(tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+
+    def embed(texts: list[str]) -> torch.Tensor:
+        asked.append(texts)
+        return torch.tensor([[len(text), text.count("a"), 5] for text in texts])
+
+    texts = ["a", "banana <b>", None, " ", "cc", "ad"]
+    own = table(tmp_path, {"t": texts, "a": [1, 2, 3, 5, 4, 9]}, text="t", embed=embed)
+    assert asked == [["a", "banana <b>", "cc", "ad"]]
+    same(own, scaled([1, 10, 2, 2]), scaled([1, 3, 0, 1]), torch.zeros(4), scaled([1, 2, 4, 9]))
+    assert own.kind == "text"
+    assert own.shown.text(1) == "banana <b>"
+    assert own.shown.cells(1) == (("a", "2"),)
+    assert own.sources == ("row 0", "row 1", "row 4", "row 5")
+    assert own.skipped == (("row 2", "has no text"), ("row 3", "has no text"))
+    other = table(tmp_path, {"t": [*texts[:5], "ae"], "a": [1, 2, 3, 5, 4, 9]}, text="t", embed=embed)
+    assert torch.equal(other.data.x, own.data.x)
+    assert other.digest != own.digest, "the texts are the content"
+
+
+@pytest.mark.parametrize(
+    ("embed", "sentence"),
+    [
+        (None, r"text= needs embed=, a function"),
+        (lambda texts: torch.zeros(3, 2), r"embed= gave \[3, 2\] for 4 texts"),
+        (lambda texts: torch.zeros(4), r"embed= gave \[4\] for 4 texts"),
+        (lambda texts: torch.full((4, 2), torch.nan), "embed= gave NaN or an infinity"),
+    ],
+)
+def test_embeddings_that_are_refused(
+    tmp_path: Path, embed: Callable[[list[str]], torch.Tensor] | None, sentence: str
+) -> None:
+    with pytest.raises(TamisError, match=sentence):
+        table(tmp_path, {"t": ["a", "b", "c", "d"]}, text="t", embed=embed)
+
+
+def test_texts_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(TamisError, match='has no column "txt" for text=; did you mean "text"'):
+        table(tmp_path, {"text": ["a"] * 4}, text="txt", embed=lambda t: torch.eye(4))
+    with pytest.raises(TamisError, match='column "label" cannot be both'):
+        table(tmp_path, {"text": ["a"] * 4}, text="label", embed=lambda t: torch.eye(4))
+
+
+# Hugging Face
+
+
+def hub(folder: Path, frames: list[pl.DataFrame], features: dict[str, Any] | None = None) -> Path:
+    """What ``save_to_disk`` leaves: Arrow streams, ``state.json`` and ``dataset_info.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"data-{k:05}-of-{len(frames):05}.arrow" for k in range(len(frames))]
+    for name, frame in zip(names, frames, strict=True):
+        frame.write_ipc_stream(folder / name, compat_level=pl.CompatLevel.oldest())
+    state = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "0", "_split": "train"}
+    put(folder / "state.json", json.dumps(state).encode())
+    put(folder / "dataset_info.json", json.dumps({"features": features or {}, "splits": None}).encode())
+    return folder
+
+
+CLASSES = {"label": {"names": ["zebra", "unused", "<b>"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+
+
+def pictures_frame(start: int, labels: list[int | None]) -> pl.DataFrame:
+    images = [{"bytes": encoded(pixels(start + i, 9, 9)), "path": None} for i in range(len(labels))]
+    kinds = {"image": pl.Struct({"bytes": pl.Binary, "path": pl.String}), "label": pl.Int64}
+    return pl.DataFrame({"image": images, "label": labels}, schema=kinds)
+
+
+def test_a_saved_data_set_of_pictures(tmp_path: Path) -> None:
+    first, second = pictures_frame(0, [0, 2, None, 0]), pictures_frame(10, [2, -1, 2, 0])
+    broken = second.with_columns(
+        image=pl.Series([{"bytes": b"?", "path": "a"}, *second["image"][1:3], {"bytes": None, "path": "b"}])
+    )
+    own = read_unchanged(hub(tmp_path, [first, broken], CLASSES))
+    assert own.kind == "pictures"
+    assert own.names == ("zebra", "<b>"), "in the data set's own order; a class without examples is none"
+    assert own.sources == ("row 0", "row 1", "row 3", "row 6")
+    assert own.data.y.tolist() == [0, 1, 0, 1]
+    assert dict(own.skipped) == {
+        "row 2": "has no label",
+        "row 5": "has no label",
+        "row 4": "is no png, jpeg, webp, bmp or gif picture",
+        "row 7": "has no picture stored with it",
+    }
+    assert shown_size(own.shown.picture(3)) == (9, 9)
+    folder = tmp_path / "folder"
+    for name, label in (("0", "zebra"), ("1", "<b>"), ("3", "zebra"), ("12", "<b>")):
+        put(folder / label / f"{name}.png", encoded(pixels(int(name), 9, 9)))
+    by_name = read(folder).data.x[[2, 0, 3, 1]]  # "<b>" sorts before "zebra", and 12 after 1
+    assert torch.allclose(own.data.x, by_name, atol=1e-6), "the same pictures as from files"
+
+
+def test_a_large_stored_picture_is_shown_from_a_thumbnail(tmp_path: Path) -> None:
+    images = [{"bytes": encoded(pixels(i, 200, 100)), "path": None} for i in range(4)]
+    own = read_unchanged(hub(tmp_path, [pl.DataFrame({"image": images, "label": [0, 2, 0, 2]})], CLASSES))
+    assert shown_size(own.shown.picture(0)) == (48, 96)
+    assert own.data.x.shape == (4, 3, 32, 32)
+
+
+def test_train_is_read_from_a_dict_of_splits(tmp_path: Path) -> None:
+    hub(tmp_path / "train", [pictures_frame(0, [0, 0, 2, 2])], CLASSES)
+    hub(tmp_path / "test", [pictures_frame(5, [0, 0, 2, 2, 2])], CLASSES)
+    put(tmp_path / "dataset_dict.json", b'{"splits": ["test", "train"]}')
+    assert len(read_unchanged(tmp_path).sources) == 4
+    assert len(read_unchanged(tmp_path / "test").sources) == 5
+    put(tmp_path / "dataset_dict.json", b'{"splits": ["test"]}')
+    assert len(read_unchanged(tmp_path).sources) == 5
+    put(tmp_path / "dataset_dict.json", b'{"splits": ["test", "dev"]}')
+    with pytest.raises(TamisError, match='has the splits "test", "dev"; give the folder of one'):
+        read_unchanged(tmp_path)
+
+
+def test_a_saved_table_and_its_cache_and_parquet_files(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": [1.0, 4.0, 2.0, 9.0], "label": [0, 2, 0, 2], "note": ["u", "v", "v", "u"]})
+    features = {**CLASSES, "a": {"dtype": "float64", "_type": "Value"}}
+    saved = read_unchanged(hub(tmp_path / "saved", [frame[:2], frame[2:]], features))
+    assert saved.kind == "table"
+    assert saved.names == ("zebra", "<b>")
+    cache = hub(tmp_path / "cache", [], features)
+    put(cache / "state.json", b"{}")
+    frame.write_ipc_stream(cache / "set-train.arrow")
+    frame[:2].write_ipc_stream(cache / "set-test.arrow")
+    assert read_unchanged(cache).digest == saved.digest
+    frame.write_ipc(cache / "set-train.arrow")
+    assert read_unchanged(cache).digest == saved.digest, "Arrow's file format, too"
+    for k in range(2):
+        (tmp_path / "hub" / "data").mkdir(parents=True, exist_ok=True)
+        frame[2 * k : 2 * k + 2].write_parquet(tmp_path / "hub" / "data" / f"train-0000{k}-of-00002.parquet")
+    found = read_unchanged(tmp_path / "hub", label="label")
+    assert found.names == ("0", "2"), "Parquet states no names"
+    assert torch.equal(found.data.x, saved.data.x)
+
+
+def test_a_parquet_file_of_pictures(tmp_path: Path) -> None:
+    pictures_frame(0, [0, 1, 0, 1]).write_parquet(tmp_path / "t.parquet")
+    assert read_unchanged(tmp_path / "t.parquet", label="label").data.x.shape == (4, 3, 9, 9)
+    pl.DataFrame({"p": [encoded(pixels(i)) for i in range(4)], "l": [0, 1, 0, 1]}).write_parquet(tmp_path / "u.parquet")
+    assert read_unchanged(tmp_path / "u.parquet", label="l", limit=4).data.x.shape == (4, 3, 12, 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("state.json", b'{"_data_files": [{"filename": "../../secret.arrow"}]}', "which lies outside it"),
+        ("state.json", b'{"_data_files": [{"filename": "gone.arrow"}]}', "names gone.arrow, and it is not there"),
+        ("state.json", b"{", "state.json is no JSON"),
+        ("dataset_info.json", b"\xff", "dataset_info.json is no JSON"),
+        ("dataset_dict.json", b'{"splits": ["../.."]}', "which lies outside it"),
+        ("data-00000-of-00001.arrow", b"ARROW1 and then nothing", "data-00000-of-00001.arrow cannot be read"),
+        ("data-00000-of-00001.arrow", b"", "data-00000-of-00001.arrow cannot be read"),
+        ("dataset_info.json", b"{}", 'name the column of labels as label=; there are "image", "label"'),
+    ],
+)
+def test_saved_data_sets_that_are_refused(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    folder = hub(tmp_path / "a" / "b", [pictures_frame(0, [0, 0, 2, 2])], CLASSES)
+    put(tmp_path / "secret.arrow", b"")
+    put(folder / name, content)
+    with pytest.raises(TamisError, match=sentence):
+        read_unchanged(folder)
+
+
+def test_half_an_arrow_file_is_refused(tmp_path: Path) -> None:
+    folder = hub(tmp_path, [pictures_frame(0, [0, 2] * 20)], CLASSES)
+    path = folder / "data-00000-of-00001.arrow"
+    put(path, path.read_bytes()[:-3000])
+    with pytest.raises(TamisError, match="cannot be read"):
+        read_unchanged(folder)
+
+
+def test_all_pictures_unreadable_is_refused(tmp_path: Path) -> None:
+    images = pl.Series([{"bytes": b"?", "path": None}] * 4)
+    with pytest.raises(TamisError, match='none of the 4 pictures in column "image" can be read'):
+        read_unchanged(hub(tmp_path, [pl.DataFrame({"image": images, "label": [0, 2, 0, 2]})], CLASSES))
+
+
+def test_progress_of_stored_pictures(tmp_path: Path) -> None:
+    told: list[float] = []
+    read(hub(tmp_path, [pictures_frame(0, [0, 2] * 3), pictures_frame(9, [0, 2])], CLASSES), progress=told.append)
+    assert np.allclose(told, np.arange(1, 9) / 8)
