@@ -115,6 +115,17 @@ def test_where_there_is_no_noise_what_follows_is_plain_training() -> None:
     assert not bool(passes(Guard(), *world(0.4)[::2], 4)[-1]["plain"])
 
 
+def test_only_what_is_surely_wrong_opens_the_guard() -> None:
+    logits, _, given = world(0.4)
+    share = float((passes(Guard(floor=0.0), logits, given, 3)[-1]["wrong"] > 0.9).float().mean())
+    assert 0.05 < share < 0.2
+    assert bool(passes(Guard(floor=share + 0.01), logits, given, 3)[-1]["plain"])
+    assert not bool(passes(Guard(floor=share - 0.01), logits, given, 3)[-1]["plain"])
+    unsure = passes(Guard(), 0.3 * logits, given, 3)[-1]
+    assert float(unsure["wrong"].mean()) > 0.05, "many are doubtful"
+    assert bool(unsure["plain"]), "and none is sure"
+
+
 @pytest.mark.parametrize("settings", [{"settle": 0}, {"wrong": 1.0}, {"relook": 0.0}, {"floor": -0.1}])
 def test_settings_that_cannot_be_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(TamisError, match=r"needs wrong in|at least one pass"):

@@ -17,6 +17,7 @@ from tamis.observe.posterior import corrected_loss, joint, transition
 from tamis.selection.rule import State
 from tamis.types import TamisError, generator
 
+SURE = 0.9
 AT_MOST = 100_000  # examples that the matrix is fitted to
 LEAST = math.log(1e-6)  # of a look: one that is sure of another class does not outweigh all the others
 ROUNDS = 5  # of EM after a pass: each starts where the one before ended
@@ -33,7 +34,9 @@ class Guard:
         settle: passes after which the matrix is held: later, what is memorised says "no noise".
         wrong: an example is left out of an epoch if its label is wrong with more than this probability.
         relook: the share of those left out that an epoch trains on all the same, so that the estimate cannot starve.
-        floor: an estimated share of wrong labels below which there is nothing to guard against: plain training.
+        floor: where less than this share of all labels is *surely* wrong (with more than .9) when the matrix is held,
+            there is nothing to guard against: plain training. What is merely hard, or damaged in its input, is doubtful
+            and seldom sure.
 
     Example:
         >>> guard = Guard(settle=1)
@@ -51,7 +54,7 @@ class Guard:
     settle: int = 3
     wrong: float = 0.5
     relook: float = 0.1
-    floor: float = 0.05
+    floor: float = 0.03
 
     def __post_init__(self) -> None:
         if self.settle < 1:
@@ -109,7 +112,7 @@ class Guard:
         if passes >= self.settle:
             after["wrong"] = torch.zeros_like(state["wrong"])
             after["wrong"][known] = mislabeled(p, after["matrix"], given)
-            if passes == self.settle and float(after["wrong"][known].mean()) < self.floor:
+            if passes == self.settle and float((after["wrong"][known] > SURE).float().mean()) < self.floor:
                 return {**after, "plain": torch.tensor(True)}
             after["out"] = self.left_out(after["wrong"], state["given"], len(state["matrix"]))
         if passes == 1 and self.settle > 1:  # what the first pass says is good for the matrix alone

@@ -81,7 +81,7 @@ GUARD_CELLS = (
     *PAPER_CELLS[3:],
 )
 GUARDED_AND_OTHERS = (
-    "guarded(settle=3, wrong=0.5, relook=0.1, floor=0.05)",
+    "guarded(settle=3, wrong=0.5, relook=0.1, floor=0.03)",
     "infobatch(drop=0.5, until=0.875)",
     "rs2(keep=0.5)",
     "rho_loss(keep=0.1, holdout=0.25)",
