@@ -162,7 +162,7 @@ def exported(shown: Any) -> tuple[str, list[list[str]]]:
     with shown.page.expect_download() as waiting:
         shown.page.click("#export")
     assert waiting.value.suggested_filename == "decisions.csv"
-    text = Path(waiting.value.path()).read_text("utf-8")
+    text = Path(waiting.value.path()).read_text("utf-8-sig")
     header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     assert header == ["index", "source", "decision", "label"]
     return text, rows
@@ -187,7 +187,7 @@ def test_the_verdict_stands_in_plain_words(still: Any) -> None:
         "About 5 % of them, at most, are expected to be clean.",
         "Most often in dog (42 %).",
         "about 20 of every 100 examples of each pass would teach a wrong label",
-        "Prioritising by loss would hurt here",
+        "Prioritise by loss? No, it would hurt here",
         "Selection would drill the noise.",
         "Suspected noise, where 50 % of the examples are selected",
         "37.0 %",
@@ -205,8 +205,8 @@ def test_the_verdict_stands_in_plain_words(still: Any) -> None:
 @pytest.mark.parametrize(
     ("verdict", "words", "use"),
     [
-        ("helps", "Prioritising by loss would help here", "Use uniform"),
-        ("no difference", "would make no difference here", "Use uniform"),
+        ("helps", "Prioritise by loss? Yes, it would help here", "Use uniform"),
+        ("no difference", "It would make no difference here", "Use uniform"),
         ("unknown", "could not be told", "Use uniform"),
         (None, "could not be told", "Use uniform"),
     ],
@@ -224,6 +224,8 @@ def test_noise_that_is_spread_or_absent_is_said_as_it_is() -> None:
     even = [{"name": n, "examples": 9, "noise_rate": r, "flagged": 1} for n, r in (("a", 0.2), ("b", 0.21))]
     html = render(summary=summary(per_class=even), table=table(12), names=NAMES, show=picture)
     assert "In all classes alike, from a (20\u00a0%) to b (21\u00a0%)." in html
+    html = render(summary=summary(noise_rate=float("nan")), table=table(12), names=NAMES, show=picture)
+    assert "How many labels are wrong could not be told" in html
     clean = table(12).with_columns(flagged=False, kind=pl.lit("clean"))
     html = render(summary=summary(noise_rate=0.0, per_class=[]), table=clean, names=NAMES, show=picture)
     assert "No example is flagged." in html

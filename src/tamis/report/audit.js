@@ -142,7 +142,7 @@
       const { decision, label: to } = decisions.get(row);
       return [index[row], csvCell(sources[row] || ""), decision, to < 0 ? "" : csvCell(nameOf(to))].join(",");
     });
-    const text = ["index,source,decision,label", ...lines, ""].join("\n");
+    const text = "\ufeff" + ["index,source,decision,label", ...lines, ""].join("\n"); // the mark tells Excel of UTF-8
     const link = make("a", "", "", { download: "decisions.csv" });
     link.href = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
     link.click();
@@ -245,7 +245,7 @@
     if (to < 0) return [];
     const arrow = make("span", "arrow", "→ ", { "aria-label": "suggested: " });
     const sure = make("small", "", Number.isNaN(p) ? "" : " " + percent(p));
-    return [make("p", "new", [arrow, make("strong", "", nameOf(to)), sure])];
+    return [make("p", p < 0.5 ? "new weak" : "new", [arrow, make("strong", "", nameOf(to)), sure])];
   }
 
   /** The other kinds that are more likely than not. */
@@ -581,7 +581,6 @@
   on("help", "click", () => $("keys").showModal());
   on("wanted", "input", listChoices);
   on("choose", "click", chooseLabel);
-  on("choices", "dblclick", chooseLabel);
   on("relabel", "keydown", (event) => {
     if (event.key === "ArrowDown" && event.target.id === "wanted") $("choices").focus();
     if (event.key !== "Enter" || event.target.id === "cancel") return;

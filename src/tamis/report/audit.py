@@ -116,6 +116,7 @@ def render(
         data=_safe_json({**data, "digest": digest, "limit": len(inlined)}),
         shown=_safe_json(inlined),
         names=names,
+        drawn=min(POINTS, table.height),
         **said(summary, table, names),
     )
 

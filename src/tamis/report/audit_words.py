@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,10 +21,10 @@ SORTS = {
     "variability": "highest variability",
 }
 VERDICTS = {
-    "hurts": "Prioritising by loss would hurt here",
-    "helps": "Prioritising by loss would help here",
-    "no difference": "Prioritising by loss would make no difference here",
-    "unknown": "Whether to prioritise by loss could not be told",
+    "hurts": "Prioritise by loss? No, it would hurt here",
+    "helps": "Prioritise by loss? Yes, it would help here",
+    "no difference": "Prioritise by loss? It would make no difference here",
+    "unknown": "Prioritise by loss? That could not be told",
 }
 
 
@@ -37,14 +38,16 @@ def said(summary: Mapping[str, Any], table: pl.DataFrame, names: Sequence[str]) 
     """
     entries = ("classes", "missing", "skipped", "command", "costs", "versions")
     answers = ("verdict", "words", "selected_share", "noise_among_selected", "base_rate", "use")
-    prioritisation = {**dict.fromkeys(answers), **(summary.get("prioritisation") or {})}
+    prioritisation = {**dict.fromkeys(answers), **_known(summary.get("prioritisation") or {})}
+    summary = _known(summary)
+    classes = [_known({"noise_rate": None, **each}) for each in summary.get("per_class") or ()]
     return {
         "title": summary.get("title") or "An audit",
         "summary": {**dict.fromkeys(entries), **summary},
-        "lead": _lead(summary, table),
+        "lead": _lead(summary, classes, table),
         "prioritisation": prioritisation,
         "verdict": VERDICTS.get(prioritisation["verdict"] or "unknown", VERDICTS["unknown"]),
-        "classes": sorted(summary.get("per_class") or (), key=lambda c: -(c.get("noise_rate") or 0)),
+        "classes": sorted(classes, key=lambda each: -(each["noise_rate"] or 0)),
         "map": _map_in_words(table),
         "transition": _transition(summary.get("transition"), names),
         "height": table.height,
@@ -53,7 +56,14 @@ def said(summary: Mapping[str, Any], table: pl.DataFrame, names: Sequence[str]) 
     }
 
 
-def _lead(summary: Mapping[str, Any], table: pl.DataFrame) -> dict[str, str | None]:
+def _known(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The same entries, with None for a number that is none."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entries.items()}
+
+
+def _lead(
+    summary: Mapping[str, Any], classes: Sequence[Mapping[str, Any]], table: pl.DataFrame
+) -> dict[str, str | None]:
     """The verdict in plain sentences."""
     rate, between, n = summary.get("noise_rate"), summary.get("noise_interval"), summary.get("examples") or table.height
     things = {"pictures": "pictures", "text": "texts", "table": "rows"}.get(summary.get("kind") or "", "examples")
@@ -78,13 +88,13 @@ def _lead(summary: Mapping[str, Any], table: pl.DataFrame) -> dict[str, str | No
         if flagged.height
         else "No example is flagged."
     )  # fmt: skip
-    lead["where"] = _where(summary.get("per_class") or (), rate)
+    lead["where"] = _where(classes, rate)
     return lead
 
 
 def _where(classes: Sequence[Mapping[str, Any]], rate: float | None) -> str | None:
     """In which classes the wrong labels lie: the few that stand out, or that none does."""
-    known = sorted((c for c in classes if c.get("noise_rate") is not None), key=lambda c: -c["noise_rate"])
+    known = sorted((c for c in classes if c["noise_rate"] is not None), key=lambda c: -c["noise_rate"])
     if not known or not rate:
         return None
     said = [f"{c['name']} ({percent(c['noise_rate'], 0)})" for c in known]
