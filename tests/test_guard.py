@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,9 @@ from tamis.selection import policies
 from tamis.selection.cost import ASSUMED
 from tamis.selection.guard import Guard, mislabeled
 from tamis.selection.rule import State
+from tamis.study.gap import gap_closed
 from tamis.study.plan import Plan, Setting
+from tamis.study.record import RUN_COLUMNS
 from tamis.study.run import run
 from tamis.types import Record, TamisError, Truth, generator
 
@@ -250,3 +253,38 @@ def test_a_study_keeps_what_a_guard_decided_and_predicts_nothing_of_it() -> None
     assert record["row"]["noise_share"] < record["row"]["realised_rate"]
     assert record["row"]["noise_share_predicted"] is None
     assert record["row"]["noise_share_worst_case"] is None
+
+
+def gathered(errors: dict[tuple[str, str, str], list[float]], corruption: str = "asymmetric_labels") -> pl.DataFrame:
+    """Runs of one place, made up: (policy, role, control) to errors by seed; a control's budget is half the others'."""
+    rows = [
+        dict.fromkeys(RUN_COLUMNS)
+        | {"run": f"{corruption} {key} {seed}", "dataset": "d", "size": 1, "model": "m", "corruption": corruption}
+        | {"rate": 0.3, "policy": key[0], "role": key[1], "control": key[2], "seed": seed, "cost": 8.0, "status": "ok"}
+        | {"budget": 4.0 if key[2] == "uniform" else 8.0, "test_error": error}
+        for key, column in errors.items()
+        for seed, error in enumerate(column)
+    ]
+    return pl.DataFrame(rows, schema=RUN_COLUMNS, orient="row")
+
+
+UNIFORM, EARLIER = ("uniform", "standard", ""), ("uniform", "control", "uniform")
+ORACLE, MINE = ("uniform", "control", "oracle"), ("mine", "method", "")
+
+
+def test_the_gap_closed_is_a_ratio_of_means_with_the_seeds_drawn_whole() -> None:
+    runs = gathered({UNIFORM: [0.20, 0.22], EARLIER: [0.18, 0.23], ORACLE: [0.10, 0.12], MINE: [0.12, 0.16]})
+    row = gap_closed(runs).row(0, named=True)
+    assert row["closed"] == pytest.approx(0.07 / 0.10)
+    assert (row["closed_low"], row["closed_high"]) == pytest.approx((0.6, 0.8)), "of both seeds, or one of them twice"
+    assert row["best"] == pytest.approx((0.18 + 0.22) / 2)
+    assert row["to_best"] == pytest.approx(-0.06)
+    assert (row["difference"], row["n"]) == (pytest.approx(-0.07), 2)
+
+
+def test_a_gap_of_less_than_half_a_point_is_none_to_close_and_no_oracle_is_none() -> None:
+    small = gathered({UNIFORM: [0.104, 0.103], ORACLE: [0.100, 0.100], MINE: [0.1, 0.1]}, "gaussian_pixels")
+    without = gathered({UNIFORM: [0.2, 0.2], MINE: [0.1, 0.1]}, "none")
+    found = gap_closed(pl.concat([small, without]))
+    assert found["closed"].to_list() == [None, None]
+    assert found["difference"].to_list() == pytest.approx([-0.0035, -0.1])

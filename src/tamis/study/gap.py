@@ -1,0 +1,68 @@
+"""How much of what a perfect sieve would bring a method brings: the gap closed from plain training to an oracle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tamis.study.statistics import METHOD, PLACE, asked_for, finished, t_interval
+
+WORTH = 0.005  # half a point: a smaller gap is none to close
+
+
+def gap_closed(
+    runs: pl.DataFrame, generator: np.random.Generator | None = None, draws: int = 10_000, column: str = "test_error"
+) -> pl.DataFrame:
+    """The share of the oracle's gain over plain training that each method has, per place, over paired seeds.
+
+    ``closed = mean(uniform - method) / mean(uniform - oracle)``, with the 2.5 and 97.5 % points of a bootstrap over
+    seeds; a seed is drawn with all three of its runs. It is null where the oracle's gain is not over half a point with
+    its whole t-interval, and where there is no oracle. ``uniform`` is the standard run; the methods must have had its
+    cost (a plan whose unit is ``cost``).
+
+    Args:
+        runs: gathered; with ``oracle`` among the controls. generator: of the bootstrap, by default seed 0.
+
+    Returns:
+        ``METHOD``; mean errors ``uniform``, ``best`` (each seed's lowest of plain training at any budget that was run,
+        to its advantage), ``method``, ``oracle``; ``difference`` (method - uniform) with ``low`` and ``high``;
+        ``to_best`` (method - best); ``closed``, ``closed_low``, ``closed_high``; ``n`` seeds.
+
+    Reference: Efron 1979, for the bootstrap.
+    """
+    generator = np.random.default_rng(0) if generator is None else generator
+    ok = finished(runs).filter(pl.col(column).is_finite())
+    plain = (pl.col("role") == "standard") | (pl.col("control") == "uniform")
+    keys = [*PLACE, "seed"]
+    pairs = (
+        ok.filter(pl.col("role") == "method")
+        .select(*METHOD, "seed", method=column)
+        .join(ok.filter(pl.col("role") == "standard").select(*keys, uniform=column), on=keys)
+        .join(ok.filter(plain).group_by(keys).agg(best=pl.col(column).min()), on=keys)
+        .join(ok.filter(pl.col("control") == "oracle").select(*keys, oracle=column), on=keys, how="left")
+    )
+    rows: list[dict[str, Any]] = []
+    for names, group in pairs.partition_by(METHOD, maintain_order=True, as_dict=True).items():
+        mean = {name: group[name].mean() for name in ("uniform", "best", "method", "oracle")}
+        difference, low, high, n = t_interval((group["method"] - group["uniform"]).to_numpy())
+        row = {**dict(zip(METHOD, names, strict=True)), **mean, "difference": difference, "low": low, "high": high}
+        row |= {"to_best": float((group["method"] - group["best"]).to_numpy().mean()), "n": n}
+        told = group.drop_nulls("oracle")
+        gained, possible = ((told["uniform"] - told[name]).to_numpy() for name in ("method", "oracle"))
+        if len(told) > 1 and t_interval(possible).low > WORTH:
+            picks = generator.integers(len(told), size=(draws, len(told)))
+            drawn = gained[picks].mean(1) / possible[picks].mean(1)
+            row["closed"] = float(gained.mean() / possible.mean())
+            row["closed_low"], row["closed_high"] = np.quantile(drawn, (0.025, 0.975)).tolist()
+        rows.append(row)
+    numbers = ("uniform", "best", "method", "oracle", "difference", "low", "high", "to_best", "closed", "closed_low",
+               "closed_high")  # fmt: skip
+    schema: dict[str, Any] = {
+        **{key: runs.schema[key] for key in METHOD},
+        **dict.fromkeys(numbers, pl.Float64),
+        "n": pl.Int64,
+    }
+    found = pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col(numbers).fill_nan(None))
+    return asked_for(runs).join(found, on=METHOD, how="left").with_columns(pl.col("n").fill_null(0))
