@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -399,8 +400,19 @@ def test_missing_labels_are_skipped_and_named() -> None:
     assert own.skipped == (("row 2", "has no label"), ("row 5", "has no label"))
 
 
-def test_names_stand_for_numbers() -> None:
-    own = from_arrays(np.eye(4), [2, 0, 2, 0], ["zebra", "unused", "ant"])
+def test_a_long_label_takes_its_own_length_alone() -> None:
+    """A text among the labels is no reason to make all of them as long: 40 kB, not 40 MB or more."""
+    labels = ["a", "b"] * 500 + ["c" * 20_000] * 2
+    tracemalloc.start()
+    chosen(labels, 100, "here")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize("names", [["zebra", "unused", "ant"], np.array(["zebra", "unused", "ant"])])
+def test_names_stand_for_numbers(names: list[str]) -> None:
+    own = from_arrays(np.eye(4), [2, 0, 2, 0], names)
     assert own.names == ("zebra", "ant")
     assert own.data.y.tolist() == [1, 0, 1, 0]
 
@@ -470,6 +482,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         (np.eye(4), [0, 1, 0], "4 examples, but 3 labels"),
         (np.eye(4), [[0, 1]] * 4, r"labels are \[4, 2\].*argmax"),
         (np.eye(4), [1j] * 4, "labels are complex128"),
+        (np.eye(4), ["<NA>", None, np.float32("nan"), " "], "none of the 4 examples has a label"),
         (np.eye(4), [None] * 4, "none of the 4 examples has a label"),
         (np.eye(4), [3] * 4, 'every example is of the class "3"; at least two classes'),
         (np.eye(4), [0, 0, 0, 1], r'the class "1" has one example \(row 3\), and two are needed; add'),
@@ -560,12 +573,16 @@ def test_a_truncated_npy_says_where_it_ends(tmp_path: Path) -> None:
         read_unchanged(tmp_path / "x.npy", label="z.npy")
 
 
-def test_a_file_that_states_more_than_there_is_is_refused_by_its_header(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [((40, 10_000_000), "10,000,000 columns"), ((40, -1), "a size of -1"), ((40, 10**6, 10**6), "is no whole array")],
+)
+def test_a_header_that_states_what_cannot_be_is_refused(tmp_path: Path, shape: tuple[int, ...], sentence: str) -> None:
     with (tmp_path / "x.npy").open("wb") as stream:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (40, 10_000_000)}
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
     np.save(tmp_path / "y.npy", np.arange(40) % 2)
-    with pytest.raises(TamisError, match="10,000,000 columns"):
+    with pytest.raises(TamisError, match=sentence):
         read_unchanged(tmp_path / "x.npy", label="y.npy")
 
 

@@ -345,6 +345,39 @@ def test_texts_that_are_not_there(tmp_path: Path) -> None:
         table(tmp_path, {"text": ["a"] * 4}, text="label", embed=lambda t: torch.eye(4))
 
 
+# Pictures that a table names
+
+
+def test_a_table_of_paths_is_pictures(tmp_path: Path) -> None:
+    lines = ["file,label,age"]
+    for i in range(6):
+        put(tmp_path / "set" / "images" / f"{i}.png", encoded(pixels(i)))
+        lines.append(f"images/{i}.png,{'ny'[i % 2]},{i * i}")
+    put(tmp_path / "outside.png", encoded(pixels(7)))
+    lines += [f"{tmp_path}/outside.png,n,1", "../outside.png,n,1", "images/gone.png,y,1", ",y,1", "images/0.png,,1"]
+    put(tmp_path / "set" / "images" / "bad.png", b"?")
+    lines.append("images/bad.png,n,1")
+    path = put(tmp_path / "set" / "t.csv", "\n".join(lines).encode())
+    own = read_unchanged(path, label="label")
+    assert own.kind == "pictures"
+    assert own.sources == tuple(f"images/{i}.png" for i in range(6))
+    assert own.data.y.tolist() == [0, 1] * 3
+    assert shown_size(own.shown.picture(5)) == (12, 12)
+    assert dict(own.skipped) == {
+        f"{tmp_path}/outside.png": "lies outside the table's folder",
+        "../outside.png": "lies outside the table's folder",
+        "images/gone.png": "is not there",
+        "row 9": "names no picture",
+        "row 10": "has no label",
+        "images/bad.png": "is no png, jpeg, webp, bmp or gif picture",
+    }
+    assert read_unchanged(tmp_path / "set", label="label").digest == own.digest, "the only table in the folder"
+    (tmp_path / "set" / "images").rename(tmp_path / "moved")
+    own = read_unchanged(path, label="label")
+    assert own.kind == "table", "names of files that are nowhere are text"
+    assert own.data.x.shape == (11, 1)
+
+
 # Hugging Face
 
 
@@ -478,5 +511,17 @@ def test_all_pictures_unreadable_is_refused(tmp_path: Path) -> None:
 
 def test_progress_of_stored_pictures(tmp_path: Path) -> None:
     told: list[float] = []
-    read(hub(tmp_path, [pictures_frame(0, [0, 2] * 3), pictures_frame(9, [0, 2])], CLASSES), progress=told.append)
-    assert np.allclose(told, np.arange(1, 9) / 8)
+    gap = pl.DataFrame({"image": [{"bytes": None, "path": None}], "label": [0]}, schema=pictures_frame(0, []).schema)
+    frames = [gap, pictures_frame(0, [0, 2] * 3), pictures_frame(9, [0])]
+    read(hub(tmp_path, frames, CLASSES), progress=told.append)
+    assert np.allclose(told, [*np.arange(1, 8) / 8, 1])
+
+
+def test_files_of_different_columns_are_no_data_set(tmp_path: Path) -> None:
+    pl.DataFrame({"a": [1, 2], "label": [0, 1]}).write_parquet(tmp_path / "1.parquet")
+    pl.DataFrame({"b": ["u", "v"], "label": [0, 1]}).write_parquet(tmp_path / "2.parquet")
+    with pytest.raises(TamisError, match="cannot be read as a table"):
+        read_unchanged(tmp_path, label="label")
+    pl.DataFrame({"a": [[1], [2]], "label": [0, 1]}).write_parquet(tmp_path / "2.parquet")
+    with pytest.raises(TamisError, match="its files do not hold the same columns"):
+        read_unchanged(tmp_path, label="label")

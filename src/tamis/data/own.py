@@ -56,7 +56,8 @@ def read(
     a folder                           one folder per class with png, jpg, jpeg, webp, bmp or gif pictures in it, at any
                                        depth; the first frame, upright, fitted into a square with its aspect kept
     ``.zip``, ``.tar``, ``.tar.gz`` …  an archive of what may lie in a folder
-    ``.csv``, ``.tsv``, ``.parquet``   a table; ``label`` names its label column
+    ``.csv``, ``.tsv``, ``.parquet``   a table; ``label`` names its label column; if another holds pictures, or paths
+                                       of pictures beside the table, these are the examples
     ``.npz``                           arrays ``x`` and ``y`` (or ``X`` and ``labels``, and the like; ``label`` names
                                        the array of labels)
     ``.npy``                           an array of examples; ``label`` is the path of the array of labels
@@ -139,7 +140,7 @@ def _read_folder(folder: Path, where: str, how: _How) -> Own:
             return read_table(table, how.label, how.text, how.embed, how.side, how.limit, how.progress)
     entries = visible(root)
     files = [e.name for e in entries if Path(e.name).suffix.lower() in _FILES]
-    if files and not any(is_folder(e) for e in entries):
+    if files and (how.label is not None or not any(is_folder(e) for e in entries)):
         if len(files) > 1:
             raise TamisError(f"{where} holds {some(files)}; give the path of one of them.")
         return _read_path(root / files[0], f"{where}, {files[0]}", how)

@@ -29,7 +29,7 @@ MOST_COLUMNS = 100_000
 X_KEYS = ("x", "X", "images", "data", "features", "x_train", "X_train", "train_images")
 Y_KEYS = ("y", "Y", "labels", "label", "targets", "target", "y_train", "Y_train", "train_labels")
 _SLICE = 1 << 22  # bytes of a slice
-_DAMAGE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+_DAMAGE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError, RuntimeError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,8 @@ def stored_npy(opened: Callable[[], AbstractContextManager[IO[bytes]]], where: s
     try:
         with opened() as stream:
             shape, fortran, dtype = _header(stream)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"a size of {min(shape)}")
     except _DAMAGE as error:
         raise TamisError(f"{where} is no whole array of NumPy's format ({reason(error)}).") from error
     if dtype.hasobject or dtype.names:
@@ -173,6 +175,7 @@ def from_arrays(x: Any, y: Any, names: Sequence[str] | None = None, *, side: int
 
     Fails when: pictures were flattened to ``[N, D]``; nothing tells them from features.
     """
+    names = None if names is None else [str(name) for name in names]
     return from_stored(stored(_array(x, "x"), "x"), _array(y, "y"), names, side, limit, "the arrays")
 
 

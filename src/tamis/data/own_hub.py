@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tamis.data.own_base import reason, some
-from tamis.data.own_table import Table, damage
+from tamis.data.own_rows import Table, damage
 from tamis.types import TamisError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def open_hub(folder: Path, where: str) -> Table | None:
         types = pl.read_parquet_schema(files[0]) if files[0].suffix == ".parquet" else _rows(files[0], None, 0).schema
     except damage() as error:
         raise TamisError(f"{where}: {files[0].name} cannot be read ({reason(error)}).") from error
-    return Table(where, types, tuple(partial(_rows, file) for file in files), _class_names(info, types))
+    return Table(where, types, tuple(partial(_rows, file) for file in files), folder, _class_names(info, types))
 
 
 def _files(folder: Path, where: str) -> list[Path]:

@@ -40,12 +40,12 @@ def label_texts(values: np.ndarray, where: str) -> list[str | None]:
 
 
 def _text(value: object) -> str | None:
-    if value is None or value != value:  # NaN alone differs from itself
+    if isinstance(value, float | np.floating):
+        value = int(value) if value.is_integer() else None if np.isnan(value) else value
+    if value is None:
         return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-    return printable(text) if text.strip() else None
+    return None if text.strip() in ("", "<NA>") else printable(text)  # "<NA>" is how pandas' missing value prints
 
 
 def chosen(labels: Sequence[str | None], limit: int | None, where: str) -> np.ndarray:
@@ -71,8 +71,9 @@ def chosen(labels: Sequence[str | None], limit: int | None, where: str) -> np.nd
         )
     if limit is None or limit >= len(present):
         return present
-    _, group = np.unique(np.array([labels[i] for i in present]), return_inverse=True)
-    classes = int(group.max()) + 1
+    number: dict[str | None, int] = {}
+    group = np.array([number.setdefault(labels[i], len(number)) for i in present])
+    classes = len(number)
     if limit < 2 * classes:
         raise TamisError(f"{where}: a limit of {limit} is less than two examples for each of {classes:,} classes.")
     order = torch.randperm(len(present), generator=generator(0, "data.own")).numpy()

@@ -134,8 +134,10 @@ def decode(
             pixels[len(read), :, :height, :width] = array
             coloured = coloured or not (array[:1] == array[1:]).all()
             read.append(position)
-        if progress is not None and (count == total or count % max(1, total // 200) == 0):
+        if progress is not None and count < total and count % max(1, total // 200) == 0:
             progress(count / total)
+    if progress is not None:
+        progress(1.0)
     sizes = sizes[: len(read)]
     square = min(side, int(sizes.max(initial=1)))
     for i in np.flatnonzero((sizes != square).any(1)):

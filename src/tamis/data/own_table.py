@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,8 @@ from tamis.data.own_arrays import MOST_COLUMNS
 from tamis.data.own_base import Own, Progress, Shown, digest_of, quoted, reason, room, some
 from tamis.data.own_columns import to_numbers
 from tamis.data.own_labels import chosen, classes_of, label_texts
-from tamis.data.own_pictures import decode, pictures, shown_file
+from tamis.data.own_pictured import picture_column, read_pictured
+from tamis.data.own_rows import Table, damage, rows
 from tamis.types import Arrays, TamisError
 
 if TYPE_CHECKING:
@@ -26,29 +26,6 @@ if TYPE_CHECKING:
 Embed = Callable[[list[str]], Tensor]
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _LONGEST = 500  # characters of a shown cell
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A table whose rows may lie in several files, and have not been read yet.
-
-    Attributes:
-        where: how an error calls it. types: the columns' types by name.
-        parts: one function per file, from the wanted columns to those rows.
-        class_names: the names behind an integer column's values, by column, where the data state them.
-    """
-
-    where: str
-    types: Mapping[str, pl.DataType]
-    parts: tuple[Callable[[Sequence[str]], pl.DataFrame], ...]
-    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-def damage() -> tuple[type[BaseException], ...]:
-    """What polars raises at files that are not what they should be; its panics are no ``Exception``."""
-    from polars.exceptions import PanicException, PolarsError
-
-    return (PolarsError, PanicException, OSError, UnicodeDecodeError)
 
 
 def open_table(path: Path, where: str) -> Table:
@@ -65,7 +42,8 @@ def open_table(path: Path, where: str) -> Table:
         if path.suffix.lower() == ".parquet":
             types = pl.read_parquet_schema(path)
             _not_too_wide(len(types), where)
-            return Table(where, types, (lambda columns: pl.read_parquet(path, columns=list(columns), glob=False),))
+            read = partial(pl.read_parquet, path, glob=False)
+            return Table(where, types, (lambda columns: read(columns=list(columns)),), path.parent)
         separator = _separator(path, where)
         try:
             frame = _read_csv(path, separator, 10_000)
@@ -73,7 +51,7 @@ def open_table(path: Path, where: str) -> Table:
             pl.exceptions.ComputeError
         ):  # a later row is of another type: look at all of them, which takes thrice as long
             frame = _read_csv(path, separator, None)
-        return Table(where, frame.schema, (lambda columns: frame.select(columns),))
+        return Table(where, frame.schema, (lambda columns: frame.select(columns),), path.parent)
     except PermissionError:
         raise
     except damage() as error:
@@ -140,34 +118,16 @@ def read_table(
             raise TamisError(f"{where}: text= needs embed=, a function from a list of texts to a tensor [N, D].")
         if text == label:
             raise TamisError(f"{where}: column {quoted(text)} cannot be both the label and the text.")
-    parts = _rows(table, [label])
+    parts = rows(table, [label])
     labels = [found for part in parts for found in _labels(part[label], table.class_names.get(label), where)]
     kept = chosen(labels, limit, where)
     skipped = [(f"row {i}", "has no label") for i, found in enumerate(labels) if found is None]
     present = [labels[i] or "" for i in kept]
     order = table.class_names.get(label, ())
-    column = None if text is not None else _picture_column(table, label)
+    column = None if text is not None else picture_column(table, label)
     if column is None:
         return _examples(table, label, text, embed, kept, present, skipped, order)
-    sources = [f"row {i}" for i in kept]
-    files = _picture_files(table, column, kept, skipped)
-    decoded = decode(files, len(kept), side, where, progress, keep=True)
-    skipped += [(sources[i], why) for i, why in decoded.skipped]
-    if not len(decoded.read):
-        raise TamisError(f"{where}: none of the {len(kept):,} pictures in column {quoted(column)} can be read.")
-    shown = Shown(picture=partial(shown_file, decoded.kept))
-    read = decoded.read.tolist()
-    return pictures(
-        decoded, [present[i] for i in read], [sources[i] for i in read], tuple(skipped), shown, where, order
-    )
-
-
-def _rows(table: Table, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    for part in table.parts:
-        try:
-            yield part(columns)
-        except damage() as error:
-            raise TamisError(f"{table.where} cannot be read as a table ({reason(error)}).") from error
+    return read_pictured(table, column, kept, present, skipped, order, side, progress)
 
 
 def _label(table: Table, label: str | None) -> str:
@@ -199,35 +159,6 @@ def _labels(series: pl.Series, names: tuple[str, ...] | None, where: str) -> lis
     return label_texts(np.array(values, object), where)
 
 
-def _picture_column(table: Table, label: str) -> str | None:
-    """The first column of pictures: bytes, or bytes with a path as Hugging Face stores them."""
-    import polars as pl
-
-    for name, kind in table.types.items():
-        inside = {f.name for f in kind.fields} if isinstance(kind, pl.Struct) else set()
-        if name != label and (kind == pl.Binary or "bytes" in inside):
-            return name
-    return None
-
-
-def _picture_files(
-    table: Table, column: str, kept: np.ndarray, skipped: list[tuple[str, str]]
-) -> Iterator[tuple[int, bytes]]:
-    """(position among the kept, bytes) of every row that has a picture; a row without one is named."""
-    start = 0
-    for part in _rows(table, [column]):
-        series = part[column]
-        series = series.struct.field("bytes") if series.dtype.is_nested() else series
-        first, last = np.searchsorted(kept, (start, start + len(series)))
-        for position in range(int(first), int(last)):
-            data = series[int(kept[position]) - start]
-            if data is None:
-                skipped.append((f"row {kept[position]}", "has no picture stored with it"))
-            else:
-                yield position, data
-        start += len(series)
-
-
 def _examples(
     table: Table,
     label: str,
@@ -241,7 +172,10 @@ def _examples(
     import polars as pl
 
     where = table.where
-    frame = pl.concat([*_rows(table, list(table.types))], how="vertical_relaxed")
+    try:
+        frame = pl.concat([*rows(table, list(table.types))], how="vertical_relaxed")
+    except damage() as error:
+        raise TamisError(f"{where}: its files do not hold the same columns ({reason(error)}).") from error
     frame = frame if len(kept) == frame.height else frame[kept]
     texts: list[str] = []
     if text is not None:

@@ -1,0 +1,52 @@
+"""A table that has not been read yet, whatever files its rows lie in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tamis.data.own_base import reason
+from tamis.types import TamisError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table whose rows may lie in several files.
+
+    Attributes:
+        where: how an error calls it. types: the columns' types by name.
+        parts: one function per file, from the wanted columns to those rows.
+        folder: where the files lie that its rows may name.
+        class_names: the names behind an integer column's values, by column, where the data state them.
+    """
+
+    where: str
+    types: Mapping[str, pl.DataType]
+    parts: tuple[Callable[[Sequence[str]], pl.DataFrame], ...]
+    folder: Path
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def damage() -> tuple[type[BaseException], ...]:
+    """What polars raises at files that are not what they should be; its panics are no ``Exception``."""
+    from polars.exceptions import PanicException, PolarsError
+
+    return (PolarsError, PanicException, OSError, UnicodeDecodeError)
+
+
+def rows(table: Table, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The rows, file by file, with the wanted columns alone.
+
+    Raises:
+        TamisError: if a file is damaged or lacks a column.
+    """
+    for part in table.parts:
+        try:
+            yield part(columns)
+        except damage() as error:
+            raise TamisError(f"{table.where} cannot be read as a table ({reason(error)}).") from error
