@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from tamis.observe.signals import DERIVED, Signal
 from tamis.types import Observation, TamisError
 
 State = dict[str, Tensor]
+Asked = tuple[Signal, Signal, Callable[[Tensor], Tensor] | None]
 
 WINDOW = 16
 """Steps whose values are held before the states take them in: on a CPU most of an update's time is in calling it."""
@@ -52,6 +53,7 @@ class Recorder:
         self._device = torch.device("cpu")
         self._checked = False
         self._held: list[Held] = []
+        self._asked: dict[str, list[Asked]] = {}  # by phase, until the scores change
 
     def observe(self, observation: Observation) -> None:
         """Record one forward pass. No host synchronisation."""
@@ -59,10 +61,12 @@ class Recorder:
             self._move(observation.loss.device)
         if not self._checked:
             self._drop_what_lacks(observation)
+        asked = self._asked.get(observation.phase)
+        if asked is None:
+            asked = self._asked[observation.phase] = self._signals(observation.phase)
         values: dict[Signal, Tensor] = {}
-        for signal in dict.fromkeys(score.signal for score in self.scores if score.phase in (observation.phase, "any")):
-            base, function = DERIVED.get(signal, (None, None))
-            values[signal] = function(values[base]) if function and base in values else signal(observation)
+        for signal, base, function in asked:
+            values[signal] = signal(observation) if function is None else function(values[base])
         index = observation.index.to(self._device, non_blocking=True)
         self._held.append(Held(index, observation.phase == "train", values))
         if len(self._held) >= WINDOW or self._device.type != "cpu":  # an accelerator runs ahead by itself
@@ -98,6 +102,7 @@ class Recorder:
                 f"the state has no record of {', '.join(sorted(missing))}; it was saved with other scores."
             )
         self.scores = [score for score in self.scores if score.name in state["scores"]]
+        self._asked.clear()
         self._states = {score.name: _copy(state["scores"][score.name]) for score in self.scores}
         self._trained = _copy(state["trained"])
         self._device = next(iter(self._trained.values())).device
@@ -113,12 +118,22 @@ class Recorder:
                 if score.signal in step.values:
                     score.reducer.update(self._states[score.name], step.at, step.values[score.signal])
 
+    def _signals(self, phase: str) -> list[Asked]:
+        """What is computed in this phase, in order: a signal, or one that another's values give."""
+        asked: list[Asked] = []
+        for signal in dict.fromkeys(score.signal for score in self.scores if score.phase in (phase, "any")):
+            base, function = DERIVED.get(signal, (signal, None))
+            known = any(base is earlier for earlier, *_ in asked)
+            asked.append((signal, base, function if known else None))
+        return asked
+
     def _drop_what_lacks(self, observation: Observation) -> None:
         lacking = [s for s in self.scores if any(getattr(observation, need) is None for need in s.needs)]
         if needed := [score for score in lacking if score.name in self.required]:
             needs = ", ".join(f"{score.name} needs {' and '.join(score.needs)}" for score in needed)
             raise TamisError(f"{needs}, but the model's outputs and targets are not a classifier's [b, K] and [b].")
         self.scores = [score for score in self.scores if score not in lacking]
+        self._asked.clear()
         self._checked = True
 
     def _move(self, device: torch.device) -> None:
