@@ -1,11 +1,14 @@
 """What recording costs: a loop with the Sieve against the bare loop, in one process, in turn.
 
 Claim: at most 1.03 of the bare loop for a step of 5 ms or more, and at most 0.5 ms to record a batch of 256 x 1000 on
-a CPU.
+a CPU. What is added to a step does not depend on the network, so it is measured on one of a millisecond, where it
+stands out, and set against 5 ms; the loop of a larger network is measured whole beside it. Seconds are the processor's
+own, one thread, the two loops in turn: a busy machine lengthens them less than it does a clock's.
 
     python benchmarks/overhead.py
 
-Prints both figures last and exits with 1 where one is missed.
+Prints the figures last and exits with 1 where one is missed. On two cores shared with other work the spread between
+pairs is larger than the 3 % in question: read the quartiles, and run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -25,13 +28,14 @@ from tamis.recorder import WINDOW, Recorder
 from tamis.types import Observation
 
 BATCH, CLASSES, EXAMPLES, PAIRS = 256, 10, 50_000, 40
-RATIO_LIMIT, RECORD_LIMIT = 1.03, 0.5e-3
+SMALL, LARGE = 16, 512  # widths of the two networks
+RATIO_LIMIT, RECORD_LIMIT, STEP = 1.03, 0.5e-3, 5e-3
 
 
-def loops() -> tuple[Callable[[], None], Callable[[], None]]:
+def loops(width: int) -> tuple[Callable[[], None], Callable[[], None]]:
     """A bare step and the same step through a Sieve, each with its own copy of one network, on the same batches."""
     x, y = torch.randn(BATCH, 1, 28, 28), torch.randint(0, CLASSES, (BATCH,))
-    models = [build("mlp", (1, 28, 28), CLASSES, 512, seed=0) for _ in range(2)]
+    models = [build("mlp", (1, 28, 28), CLASSES, width, seed=0) for _ in range(2)]
     optimizers = [torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9) for model in models]
     sieve = tamis.Sieve(EXAMPLES, tamis.policies.uniform(), budget=1e9)
 
@@ -64,26 +68,37 @@ def loops() -> tuple[Callable[[], None], Callable[[], None]]:
 
 
 def seconds(work: Callable[[], None], repeats: int) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(repeats):
         work()
-    return (time.perf_counter() - start) / repeats
+    return (time.process_time() - start) / repeats
+
+
+def in_turn(bare: Callable[[], None], sieved: Callable[[], None]) -> list[tuple[float, float]]:
+    """Seconds of a step of each, pair by pair, so that both see the same moods of the machine; whole windows of the
+    recorder."""
+    for work in (bare, sieved):
+        seconds(work, 10)
+    pairs = []
+    for number in range(PAIRS):
+        first, second = (bare, sieved) if number % 2 else (sieved, bare)
+        a, b = seconds(first, WINDOW), seconds(second, WINDOW)
+        pairs.append((a, b) if number % 2 else (b, a))
+    return pairs
+
+
+def said(values: list[float]) -> str:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 
 def main() -> int:
     torch.set_num_threads(1)
-    bare, sieved = loops()
-    for work in (bare, sieved):
-        seconds(work, 10)
-    times: dict[Callable[[], None], list[float]] = {bare: [], sieved: []}
-    for number in range(
-        PAIRS
-    ):  # in turn, so that both see the same moods of the machine; whole windows of the recorder
-        for work in (bare, sieved) if number % 2 else (sieved, bare):
-            times[work].append(seconds(work, WINDOW))
-    pairs = [with_ / without for without, with_ in zip(times[bare], times[sieved], strict=True)]
-    step, ratio = statistics.median(times[bare]), statistics.median(pairs)
-    low, high = statistics.quantiles(pairs, n=4)[::2]
+    small, large = in_turn(*loops(SMALL)), in_turn(*loops(LARGE))
+    added = [with_ - without for without, with_ in small]
+    at_limit = [1 + seconds / STEP for seconds in added]
+    whole = [with_ / without for without, with_ in large]
+    step, ratio = statistics.median(without for without, _ in large), statistics.median(at_limit)
 
     recorder = Recorder(EXAMPLES, scores.default())
     observation = Observation(  # the same examples again and again: the slow case, taken in step by step
@@ -92,11 +107,12 @@ def main() -> int:
     seconds(lambda: recorder.observe(observation), 50)
     record = statistics.median(seconds(lambda: recorder.observe(observation), WINDOW) for _ in range(50))
 
-    print(f"torch {torch.__version__}, one thread, batch {BATCH}, mlp of width 512, {PAIRS} pairs of {WINDOW} steps")
-    print(f"bare step: {step * 1e3:.2f} ms (the limit holds for 5 ms or more)")
-    print(f"loop with recording / bare loop: {ratio:.3f}, quartiles {low:.3f} to {high:.3f} (limit {RATIO_LIMIT})")
+    print(f"torch {torch.__version__}, one thread, batch {BATCH}, {PAIRS} pairs of {WINDOW} steps; median (quartiles)")
+    print(f"added to a step: {said([1e3 * seconds for seconds in added])} ms")
+    print(f"loop with recording / bare loop, mlp of width {LARGE}, step of {step * 1e3:.1f} ms: {said(whole)}")
+    print(f"the same at a step of {STEP * 1e3:.0f} ms: {said(at_limit)} (limit {RATIO_LIMIT})")
     print(f"recording 256 x 1000: {record * 1e3:.3f} ms (limit {RECORD_LIMIT * 1e3:.1f})")
-    return int(ratio > RATIO_LIMIT or record > RECORD_LIMIT or step < 5e-3)
+    return int(ratio > RATIO_LIMIT or record > RECORD_LIMIT)
 
 
 if __name__ == "__main__":

@@ -53,14 +53,14 @@ class Row:
 
 
 def medians(*work: Callable[[], object]) -> list[float]:
-    """Median seconds of each, taken in turn, so that all see the same moods of the machine."""
+    """Median seconds of the processor for each, in turn, so that all see the same moods of the machine."""
     seconds: list[list[float]] = [[] for _ in work]
     for repeat in range(REPEATS + 2):
         for mine, do in zip(seconds, work, strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             do()
             if repeat >= 2:
-                mine.append(time.perf_counter() - start)
+                mine.append(time.process_time() - start)
     return [statistics.median(mine) for mine in seconds]
 
 
