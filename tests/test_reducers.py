@@ -84,6 +84,20 @@ def test_equals_its_twin(name: str, batches: list[Batch]) -> None:
     assert int(state["dropped"]) == sum(not math.isfinite(v) for batch in batches for _, v in batch)
 
 
+@ALL
+@settings(max_examples=40, deadline=None)
+@given(batches=history)
+def test_examples_known_to_be_distinct_are_taken_in_alike(name: str, batches: list[Batch]) -> None:
+    reducer = REDUCERS[name]()
+    state, told = reducer.init(N), reducer.init(N)
+    for batch in (list(dict(batch).items()) for batch in batches):
+        index = torch.tensor([i for i, _ in batch], dtype=torch.int64)
+        seen = torch.tensor([v for _, v in batch], dtype=torch.float32)
+        reducer.update(state, index, seen)
+        reducer.update(told, index, seen, distinct=True)
+    assert all(torch.equal(state[key].nan_to_num(7), told[key].nan_to_num(7)) for key in state)
+
+
 @SUMS
 @settings(max_examples=40, deadline=None)
 @given(batches=history, cut=st.integers(0, 6), empty=st.booleans())
