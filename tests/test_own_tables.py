@@ -63,6 +63,11 @@ def test_missing_numbers_are_the_mean_and_say_so(tmp_path: Path, gap: float | No
     same(own, scaled([1, 4, 3, 8]), scaled([0, 1, 0, 0], 0.1))
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-30, 1e30])
+def test_the_unit_does_not_matter(tmp_path: Path, unit: float) -> None:
+    same(table(tmp_path, {"a": [unit, 4 * unit, 3 * unit, 8 * unit]}), scaled([1, 4, 3, 8]))
+
+
 def test_a_constant_with_gaps_is_its_gaps(tmp_path: Path) -> None:
     same(table(tmp_path, {"a": [7, None, 7, 7]}), scaled([0, 1, 0, 0], 0.1))
 
@@ -266,7 +271,7 @@ BAD: dict[str, tuple[bytes, str | None, str]] = {
     "an identifier": ("\n".join(["a,l", *(f"{i * i % 7},{i}" for i in range(40))]).encode(), "l", "look like numbers"),
     "a ragged line": (b"a,l\n1,x\n2,y,z\n", "l", "a line has more fields than the first"),
     "latin 1": ("a,l\n1,café\n".encode("latin-1"), "l", "it is not in UTF-8"),
-    "infinity": (b"a,l\n1,x\n2,y\ninf,x\n4,y\n", "l", 'column "a" is infinite in row 2'),
+    "infinity": (b"a,l\n1,x\n2,y\n1,\ninf,x\n4,y\n", "l", 'column "a" is infinite in row 3'),
     "the label alone": (b"l\nx\ny\nx\ny\n", "l", "has no column to learn from beside the label"),
     "nothing that varies": (b"a,l\n1,x\n1,y\n1,x\n1,y\n", "l", r'beside the label \(column "a" never varies\)'),
 }
@@ -291,6 +296,12 @@ def test_a_label_that_is_a_list_is_refused(tmp_path: Path) -> None:
     pl.DataFrame({"a": [1, 2], "l": [[1], [2]]}).write_parquet(tmp_path / "t.parquet")
     with pytest.raises(TamisError, match=r'column "l" is of type List.* cannot be the label'):
         read_unchanged(tmp_path / "t.parquet", label="l")
+
+
+@pytest.mark.parametrize("column", [[1e300, 0.0, -1e300, None], [[1e300], [0.0], [-1e300], [1.0]]])
+def test_numbers_that_lie_too_far_apart_are_refused(tmp_path: Path, column: list[Any]) -> None:
+    with pytest.raises(TamisError, match='the values of column "a" lie too far apart'):
+        table(tmp_path, {"a": column})
 
 
 def test_a_list_with_a_gap_is_refused(tmp_path: Path) -> None:

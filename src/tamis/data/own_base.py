@@ -18,7 +18,7 @@ from tamis.types import Arrays, TamisError
 OwnKind = Literal["pictures", "table", "features", "text"]
 Skipped = tuple[tuple[str, str], ...]
 Progress = Callable[[float], None]
-_WIDEST = 1e34  # a standard deviation beyond it leaves float32 no room for what lies far from the mean
+WIDEST = 1e34  # a standard deviation beyond it leaves float32 no room for what lies far from the mean
 
 
 def no_picture(i: int) -> bytes | None:
@@ -193,8 +193,9 @@ def standardise_(x: Tensor, where: str) -> tuple[Tensor, Tensor]:
 
     mean = mean_of(torch.zeros(x.shape[1], dtype=torch.float64), square=False)
     std = mean_of(mean, square=True).sqrt_()
-    if (bad := (std > _WIDEST).nonzero()).numel():
+    if (bad := (std > WIDEST).nonzero()).numel():
         raise TamisError(f"{where}: the values of column {int(bad[0, 0])} lie too far apart for float32; rescale them.")
+    mean, std = mean.float(), std.float()
     std = torch.where(std > 0, std, torch.ones_like(std))
-    x.sub_(mean.float().view(view)).div_(std.float().view(view))
-    return mean.float(), std.float()
+    x.sub_(mean.view(view)).div_(std.view(view))
+    return mean, std

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tamis.data.own_base import quoted
+from tamis.data.own_base import WIDEST, quoted
 from tamis.types import TamisError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def to_numbers(series: pl.Series, label: np.ndarray, rows: np.ndarray, where: st
     if kind.is_numeric() or kind.is_temporal() or kind == pl.Boolean:
         if kind.is_integer() and len(series) >= 10 and series.null_count() == 0 and _counts(series, rows):
             return [], "only counts the rows"
-        return _number(series, where)
+        return _number(series, rows, where)
     return _levels(series.cast(pl.String))
 
 
@@ -97,16 +97,17 @@ def _numbers_in(series: pl.Series) -> pl.Series:
     return numbers if numbers.null_count() == plain.null_count() < len(plain) else series
 
 
-def _number(series: pl.Series, where: str) -> tuple[list[np.ndarray], str]:
+def _number(series: pl.Series, rows: np.ndarray, where: str) -> tuple[list[np.ndarray], str]:
     import polars as pl
 
     plain = series.to_physical() if series.dtype.is_temporal() else series
     values = np.array(plain.cast(pl.Float64).to_numpy(), np.float64)
     if len(bad := np.flatnonzero(np.isinf(values))):
-        raise TamisError(f"{where}: column {quoted(series.name)} is infinite in row {bad[0]}; mend or drop it.")
+        raise TamisError(f"{where}: column {quoted(series.name)} is infinite in row {rows[bad[0]]}; mend or drop it.")
     missing = np.isnan(values)
     if missing.all():
         return [], "has no value"
+    _near(values[~missing], series.name, where)
     values -= values[~missing][0]  # a common offset would cost precision
     values[missing] = values[~missing].mean()
     columns = [] if (values == values[0]).all() else [_scaled(values, 0.0)]
@@ -145,12 +146,21 @@ def _places(series: pl.Series, where: str) -> tuple[list[np.ndarray], str]:
     if values.null_count() or not values.is_finite().all():
         raise TamisError(f"{where}: a list in column {quoted(series.name)} has a value that is missing or not finite.")
     matrix = values.cast(pl.Float64).to_numpy().reshape(len(series), -1)
+    _near(matrix, series.name, where)
     columns = [_scaled(column - column[0], 0.0) for column in matrix.T if (column != column[0]).any()]
     return columns, "" if columns else "never varies"
+
+
+def _near(values: np.ndarray, name: str, where: str) -> None:
+    """Refuses values whose variance no float could hold."""
+    if float(values.max()) / 2 - float(values.min()) / 2 > WIDEST:
+        raise TamisError(f"{where}: the values of column {quoted(name)} lie too far apart for float32; rescale them.")
 
 
 def _scaled(values: np.ndarray, floor: float) -> np.ndarray:
     """Less its mean, over its standard deviation or ``floor``; float32."""
     centred = values - values.mean()
-    scaled: np.ndarray = (centred / max(float(centred.std()), floor)).astype(np.float32)
+    largest = float(np.abs(centred).max())
+    unit = centred / largest  # whose squares do not vanish, however small the numbers
+    scaled: np.ndarray = (unit / max(float(unit.std()), floor / largest)).astype(np.float32)
     return scaled
