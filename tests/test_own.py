@@ -487,7 +487,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         (np.eye(4), [3] * 4, 'every example is of the class "3"; at least two classes'),
         (np.eye(4), [0, 0, 0, 1], r'the class "1" has one example \(row 3\), and two are needed; add'),
         (np.eye(4), [0, 0, 1, 2], 'the classes "1", "2" have one example each'),
-        (np.eye(30), np.linspace(0, 1, 30), "30 of 30 classes have a single example; such labels look like numbers"),
+        (np.eye(30), np.linspace(0, 1, 30), "30 of 30 classes have a single example, .* look like numbers"),
         (np.where(np.eye(4) > 0, np.nan, 0)[::-1], [0, 1, 0, 1], "x holds NaN.* in row 0"),
         ([[0.0]] * 3 + [[np.inf]], [0, 1, 0, 1], "infinity.* in row 3"),
         ([[0.0]] * 3 + [[1e300]], [0, 1, 0, 1], "beyond float32 in row 3"),
@@ -594,6 +594,9 @@ def test_a_header_that_states_what_cannot_be_is_refused(tmp_path: Path, shape: t
         ("qqqq", {}, "there is no qqqq; known data sets are"),
         ("no/such/place", {}, "there is no no/such/place, and no folder no/such either"),
         ("https://example.org/a.zip", {}, "is an address; download it"),
+        ("nothing", {}, "nothing is a link to nothing"),
+        ("x" * 300, {}, "cannot be read: file name too long"),
+        ("", {}, "data is empty, and must be a path"),
         (17, {}, "data is a int, and must be a path"),
         (None, {}, "data is a NoneType"),
         ("digits", {"label": "y"}, "a known data set has none"),
@@ -607,6 +610,7 @@ def test_requests_that_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: object, how: dict[str, object], sentence: str
 ) -> None:
     two_classes(tmp_path / "cats")
+    (tmp_path / "nothing").symlink_to("gone")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TamisError, match=sentence):
         read(data, **how)  # type: ignore[arg-type]

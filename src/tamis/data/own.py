@@ -16,7 +16,7 @@ from typing import Any
 from tamis.data import own_archive, own_table
 from tamis.data.own_archive import is_archive, unpack
 from tamis.data.own_arrays import from_arrays, read_npy, read_npz
-from tamis.data.own_base import Own, OwnKind, Progress, Shown, printable, some
+from tamis.data.own_base import Own, OwnKind, Progress, Shown, printable, reason, some
 from tamis.data.own_folder import class_root, is_folder, read_folder, visible
 from tamis.data.own_hub import open_hub
 from tamis.data.own_table import Embed, open_table, read_table
@@ -95,8 +95,9 @@ def read(
     if isinstance(data, tuple) and len(data) == 2:
         _no_columns(how, "a pair of arrays")
         return from_arrays(*data, side=side, limit=limit)
-    if not isinstance(data, str | os.PathLike):
-        raise TamisError(f"data is a {type(data).__name__}, and must be a path, a known name, or a pair (x, y).")
+    if not isinstance(data, str | os.PathLike) or not os.fspath(data):
+        given = "empty" if data == "" else f"a {type(data).__name__}"
+        raise TamisError(f"data is {given}, and must be a path, a known name, or a pair (x, y).")
     where = printable(os.fspath(data))
     path = Path(data).expanduser()
     try:
@@ -104,9 +105,9 @@ def read(
             return _read_path(path, where, how)
         if where not in DATASETS:
             raise TamisError(_not_there(path, where))
-    except PermissionError as error:
-        denied = printable(str(error.filename or where))
-        raise TamisError(f"{denied} cannot be read: permission denied.") from error
+    except OSError as error:  # permission above all
+        place = printable(str(error.filename or where))
+        raise TamisError(f"{place} cannot be read: {reason(error)}.") from error
     _no_columns(how, "a known data set")
     known = load(where, normalised=False)
     return from_arrays(known.train.x, known.train.y, known.class_names or None, side=side, limit=limit)
@@ -171,6 +172,8 @@ def _no_columns(how: _How, what: str) -> None:
 def _not_there(path: Path, where: str) -> str:
     if "://" in where:
         return f"{where} is an address; download it, and give the path."
+    if path.is_symlink():
+        return f"{where} is a link to nothing."
     folder = path.parent
     if not folder.is_dir():
         return f"there is no {where}, and no folder {folder} either."

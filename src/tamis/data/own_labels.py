@@ -114,10 +114,10 @@ def classes_of(
         raise TamisError(f"{where}: {what}; at least two classes are needed.")
     names = [name for name in order if name in counts] or sorted(counts, key=_order(counts))
     alone = [name for name in names if counts[name] == 1]
-    if len(alone) > max(10, len(names) // 2):
+    if len(alone) > 10:
         raise TamisError(
-            f"{where}: {len(alone):,} of {len(names):,} classes have a single example; such labels look like numbers "
-            "or identifiers, and classes are needed."
+            f"{where}: {len(alone):,} of {len(names):,} classes have a single example, and two are needed; such labels "
+            "look like numbers or identifiers: name another column, or leave these examples out."
         )
     if len(alone) > 1:
         raise TamisError(
