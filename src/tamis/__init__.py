@@ -3,6 +3,10 @@
 The public names, grouped by concept; nothing is computed here.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tamis.data.indexed import Indexed
 from tamis.observe import reducers, scores, signals
 from tamis.observe.scores import Score
@@ -14,10 +18,14 @@ from tamis.separation.separate import Verdicts, separate
 from tamis.sieve import Sieve
 from tamis.types import Arrays, Costs, Kind, Observation, Record, Selection, TamisError, Truth
 
+if TYPE_CHECKING:
+    from tamis.auditing.audit import Audit, audit
+
 __version__ = "0.1.0"
 
 __all__ = [
     "Arrays",
+    "Audit",
     "Costs",
     "Evidence",
     "Indexed",
@@ -32,6 +40,7 @@ __all__ = [
     "TamisError",
     "Truth",
     "Verdicts",
+    "audit",
     "gather_evidence",
     "measure_prices",
     "policies",
@@ -42,3 +51,12 @@ __all__ = [
     "separate",
     "signals",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``audit`` and ``Audit`` bring tables and pages along, so they are loaded when they are asked for."""
+    if name in ("audit", "Audit"):
+        from tamis.auditing import audit as module
+
+        return getattr(module, name)
+    raise AttributeError(f"module 'tamis' has no attribute {name!r}")

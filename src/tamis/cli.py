@@ -1,4 +1,4 @@
-"""The command line: ``tamis study``, ``tamis list``. Every error is one sentence and exit code 2."""
+"""The command line: ``tamis audit``, ``tamis study``, ``tamis list``. Every error is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -84,6 +84,66 @@ def study(
     failed = run_with_bars(chosen, where, workers=workers, device=_device(device), fresh=fresh, only_report=only_report)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder with one folder of pictures per class, an archive of one, a .csv, .tsv or .parquet table, "
+            ".npz or .npy arrays, a Hugging Face folder, or a known name."
+        ),
+    ],
+    label: Annotated[str | None, typer.Option(help="The column, array or file that holds the labels.")] = None,
+    text: Annotated[str | None, typer.Option(help="The text column of a table; needs --embed.")] = None,
+    embed: Annotated[
+        str | None,
+        typer.Option(help="module:function of yours that turns a list of N texts into an array [N, D]."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where results go [default: audits/<name of the data>].")] = None,
+    minutes: Annotated[float, typer.Option(help="Time to spend; becomes a fixed number of steps.")] = 10.0,
+    fdr: Annotated[float, typer.Option(help="Share of false alarms accepted among the flagged.")] = 0.05,
+    model: Annotated[str, typer.Option(help="auto, mlp, convnet or resnet9.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(help="With the number of steps it decides everything.", min=0)] = 0,
+    limit: Annotated[int | None, typer.Option(help="At most this many examples, every class kept.", min=1)] = None,
+    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start over, or go on with what is kept.")] = False,
+    apply: Annotated[
+        Path | None, typer.Option(help="Decisions exported from the page: write cleaned/, train nothing.")
+    ] = None,
+    cleaned: Annotated[
+        bool, typer.Option("--cleaned", help="Also write cleaned/: the examples that were not flagged.")
+    ] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="With cleaned/: a corrected copy of the data, too.")] = False,
+) -> None:
+    """Audit your own data: which labels are probably wrong, what else is the matter, and a page to act on.
+
+    Trains a small network on your data and writes verdicts.csv and .parquet, summary.json and report.html. Nothing of
+    yours is changed. Ctrl-C writes what is known so far; the same command again goes on from there.
+
+    [bold]Examples[/bold]
+
+      tamis audit pictures/                        one folder per class
+      tamis audit table.csv --label species
+      tamis audit arrays.npz --minutes 3           arrays x and y
+      tamis audit pictures/ --apply decisions.csv --copy
+    """
+    from tamis.audit_view import apply_decisions, run_audit
+
+    where = out or Path("audits") / (Path(data).stem or "data")
+    if apply is not None:
+        apply_decisions(data, where, apply, label=label, copy=copy)
+        return
+    if copy and not cleaned:
+        raise TamisError("--copy is about cleaned/; give it with --cleaned or with --apply.")
+    chosen = _device(device)
+    finished = run_audit(
+        data, where, label=label, text=text, embed=embed, minutes=minutes, fdr=fdr, model=model, device=chosen,
+        seed=seed, limit=limit, fresh=fresh, cleaned=cleaned, copy=copy,
+    )  # fmt: skip
+    if not finished:
+        raise typer.Exit(130)
 
 
 @app.command("list")

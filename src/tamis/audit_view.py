@@ -1,0 +1,107 @@
+"""What an audit shows in a terminal: bars with the time left while it runs, then the headline and the page's path."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from tamis.auditing.audit import Audit, audit
+from tamis.auditing.cleaning import clean, read_decisions, settle
+from tamis.types import TamisError
+
+
+def run_audit(
+    data: str, out: Path, *, label: str | None, text: str | None, embed: str | None, minutes: float, fdr: float,
+    model: str, device: str, seed: int, limit: int | None, fresh: bool, cleaned: bool, copy: bool,
+) -> bool:  # fmt: skip
+    """Run an audit with a bar for each part of it; then say what was found. True if it came to its end."""
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, fraction: float) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=1.0)
+                if not console.is_terminal:
+                    print(f"{what} …", flush=True)
+            bars.update(tasks[what], completed=fraction)
+
+        found = audit(
+            data, label=label, text=text, embed=None if embed is None else _embed(embed), out=out, minutes=minutes,
+            fdr=fdr, model=model, device=device, seed=seed, limit=limit, fresh=fresh, command=_command(), progress=tell,
+        )  # fmt: skip
+    for line in headline(found):
+        console.print(escape(line), soft_wrap=True)
+    if cleaned:
+        console.print(escape(f"cleaned: {clean(found.table, found.names, data, out, label=label, copy=copy)}"))
+    console.print(f"[bold]{escape(str(out / 'report.html'))}[/bold]", soft_wrap=True)
+    if not found.finished:
+        print("tamis: stopped; what was known by then is written, and the same command goes on.", file=sys.stderr)
+    return found.finished
+
+
+def apply_decisions(data: str, out: Path, decisions: Path, *, label: str | None, copy: bool) -> None:
+    """Write what a person decided on the page into ``cleaned/``."""
+    table, names = settle(out)
+    chosen = read_decisions(decisions, table, names)
+    print(f"cleaned: {clean(table, names, data, out, label=label, copy=copy, decisions=chosen)}")
+
+
+def headline(found: Audit) -> list[str]:
+    """The verdict in a few lines."""
+    summary = found.summary
+    low_high = summary["noise_interval"]
+    between = "" if low_high is None else f" ({low_high[0]:.1%} to {low_high[1]:.1%})"
+    lines = [
+        f"{summary['examples']:,} examples of {summary['classes']} classes; probably mislabeled: "
+        f"{summary['noise_rate']:.1%}{between}",
+        f"flagged: {summary['flagged']:,}, of which {summary['fdr']:.0%} may be right",
+    ]
+    others = {kind: count for kind, count in summary["kinds"].items() if kind not in ("clean", "mislabeled")}
+    if others:
+        lines.append("also: " + ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in others.items()))
+    worst = sorted(summary["per_class"], key=lambda row: -(row["noise_rate"] or 0))[:3]
+    lines.append("most in: " + ", ".join(f"{row['name']} {row['noise_rate']:.1%}" for row in worst))
+    lines.append(summary["prioritisation"]["words"])
+    if summary["skipped"]:
+        source, why = summary["skipped"][0]
+        more = f" and {len(summary['skipped']) - 1} more" if len(summary["skipped"]) > 1 else ""
+        lines.append(f"not read: {source} ({why}){more}")
+    return [*lines, *summary["missing"]]
+
+
+def _embed(name: str) -> Callable[[list[str]], Any]:
+    """A user's own function ``module:function``, found from where they stand."""
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise TamisError(f"--embed is {name!r}, but it must be module:function, such as my_model:encode.")
+    sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        raise TamisError(f"--embed {name} cannot be imported: {error}.") from error
+    finally:
+        sys.path.pop(0)
+
+
+def _command() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,0 +1,267 @@
+"""audit(): a person's own data, to a verdict on every example, a summary, and a page on which they can act."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tamis.auditing.effort import Effort, networks, plan_effort
+from tamis.auditing.folder import Kept, claim
+from tamis.auditing.prioritising import judge_prioritising
+from tamis.data.own import Own, from_arrays, read
+from tamis.selection.cost import ASSUMED
+from tamis.separation.evidence import Evidence, gather_evidence
+from tamis.separation.separate import Verdicts, separate
+from tamis.study.record import write_json, write_whole
+from tamis.types import TamisError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        table: a row for each example: ``source`` and the columns of :class:`~tamis.separation.separate.Verdicts`, with
+            ``label_name`` and ``suggested_name``.
+        summary: what ``summary.json`` holds: noise rate with its interval, per class, transition, the verdict on
+            prioritisation, costs, versions. names: of the classes, in the order of the labels.
+        own: the data as they were read. out: where files were written, or None. finished: False where it was stopped.
+    """
+
+    table: pl.DataFrame
+    summary: dict[str, Any]
+    names: tuple[str, ...]
+    own: Own
+    out: Path | None = None
+    finished: bool = True
+
+
+def audit(
+    data: Any,
+    y: Any = None,
+    *,
+    label: str | None = None,
+    text: str | None = None,
+    embed: Any = None,
+    names: Sequence[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    minutes: float = 10.0,
+    fdr: float = 0.05,
+    model: str = "auto",
+    device: str = "cpu",
+    seed: int = 0,
+    limit: int | None = None,
+    fresh: bool = False,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Audit:
+    """Train a small network on data that are not fully trusted, and say of each example what is the matter with it.
+
+    Args:
+        data: what :func:`tamis.data.own.read` takes: a path, a known name; or the inputs ``x`` ``[N, ...]``.
+        y: ``[N]`` labels, where ``data`` are the inputs. names: of the classes then.
+        label, text, embed, limit: see :func:`tamis.data.own.read`.
+        out: a folder for ``verdicts.parquet``, ``verdicts.csv``, ``summary.json`` and ``report.html``; a second call
+            with the same data and settings goes on where the first stopped. None writes nothing.
+        minutes: turned into a fixed number of steps by the price list before training starts. fdr: in (0, 1).
+        model: auto, mlp, convnet or resnet9. device: cpu or cuda. seed: with the number of steps it decides everything.
+        fresh: start over in ``out``. command: how it was called, for the page. progress: called with what is being
+            done and the fraction of it.
+
+    Returns:
+        The audit. On Ctrl-C after the first run it is what that run knows, with ``finished`` False.
+
+    Raises:
+        TamisError: data that cannot be read, a folder that is not an audit's, settings out of range.
+        KeyboardInterrupt: stopped before anything was known.
+
+    Example:
+        >>> import tamis
+        >>> x = torch.randn(400, 5, generator=torch.Generator().manual_seed(0))
+        >>> y = (x[:, 0] > 0).long()
+        >>> y[:20] = 1 - y[:20]
+        >>> found = tamis.audit(x, y, minutes=0.01)
+        >>> found.table.height, found.table.sort("p_mislabeled", descending=True)["index"][:10].max() < 20
+        (400, True)
+
+    Fails when: a network of this size learns little of the data within the minutes; see the guide on separation.
+    """
+    if not 0 < fdr < 1:
+        raise TamisError(f"--fdr is {fdr:g}, but a share of false alarms lies inside (0, 1), such as 0.05.")
+    tell = progress or (lambda what, fraction: None)
+    start = time.perf_counter()
+    own = _own(data, y, names, label, text, embed, limit, tell)
+    networks(own, minutes, model)  # what cannot be done is refused before anything is written
+    folder = None if out is None else Path(out)
+    settings = {"data": own.digest, "model": model, "minutes": minutes, "seed": seed, "fdr": fdr}
+    kept = None
+    if folder is not None:
+        held = claim(folder, {**settings, "effort": None}, fresh)
+        kept = Kept(folder)
+    if folder is not None and held["effort"] is not None:
+        effort = Effort(**held["effort"])
+    else:
+        effort, _ = plan_effort(own, minutes, model, device)
+        if folder is not None:
+            write_json(folder / "audit.json", {**settings, "effort": effort.as_dict()})
+    evidence, finished = _evidence(own, effort, device, seed, kept, tell)
+    tell("separating", 0.0)
+    verdicts = separate(evidence, features=own.data.x, fdr=fdr)
+    tell("separating", 1.0)
+    table = _table(own, verdicts)
+    seconds = time.perf_counter() - start
+    summary = _summary(own, verdicts, evidence, effort, seconds, _title(data), command, finished)
+    found = Audit(table, summary, own.names, own, folder, finished)
+    if folder is not None:
+        write(found, folder, tell)
+        if kept is not None and finished:
+            kept.clear()
+    return found
+
+
+def write(found: Audit, folder: Path, tell: Progress) -> None:
+    """All files of an audit, each whole or not there.
+
+    Raises:
+        TamisError: the disk is full, or the folder cannot be written.
+    """
+    from tamis.report.audit import Shown, write_audit_page
+
+    def show(i: int) -> Shown:
+        shown = found.own.shown
+        return Shown(shown.picture(i), shown.text(i), shown.cells(i))
+
+    tell("writing", 0.0)
+    try:
+        parquet = io.BytesIO()
+        found.table.write_parquet(parquet)
+        write_whole(folder / "verdicts.parquet", parquet.getvalue())
+        write_whole(folder / "verdicts.csv", found.table.write_csv().encode())
+        write_json(folder / "summary.json", found.summary)
+        tell("writing", 0.3)
+        write_audit_page(folder / "report.html", summary=found.summary, table=found.table, names=found.names, show=show)
+    except OSError as error:
+        raise TamisError(
+            f"{folder} cannot be written ({error.strerror or error}); free some space, and run again."
+        ) from error
+    tell("writing", 1.0)
+
+
+def _own(data: Any, y: Any, names: Any, label: Any, text: Any, embed: Any, limit: Any, tell: Progress) -> Own:
+    if y is not None:
+        if label is not None or text is not None:
+            raise TamisError("label= and text= name columns of a file; with arrays give x and y alone.")
+        return from_arrays(data, y, names, limit=limit)
+    own = read(data, label=label, text=text, embed=embed, limit=limit, progress=lambda part: tell("reading", part))
+    tell("reading", 1.0)
+    return own
+
+
+def _evidence(
+    own: Own, effort: Effort, device: str, seed: int, kept: Kept | None, tell: Progress
+) -> tuple[Evidence, bool]:
+    data = own.data._replace(x=own.data.x.to(device), y=own.data.y.to(device))
+    first: list[Evidence] = []
+
+    def keep(name: str, make: Callable[[], Any]) -> Any:
+        part = make() if kept is None else kept(name, make)
+        if isinstance(part, Evidence):
+            first.append(part)
+        return part
+
+    try:
+        return gather_evidence(
+            data, effort.network(own, device), recipe=effort.recipe, passes=effort.passes, folds=effort.folds,
+            fold_passes=effort.fold_passes, seed=seed, progress=lambda part: tell("training", part), keep=keep,
+        ), True  # fmt: skip
+    except KeyboardInterrupt:
+        if not first:
+            raise
+        return first[0], False
+
+
+def _table(own: Own, verdicts: Verdicts) -> pl.DataFrame:
+    import polars as pl
+
+    names = pl.Series(own.names, dtype=pl.String)
+    table = verdicts.table
+    return table.select(
+        "index",
+        pl.Series("source", own.sources, dtype=pl.String),
+        "label",
+        pl.Series("label_name", [own.names[i] for i in table["label"]], dtype=pl.String),
+        *[name for name in table.columns if name.startswith("p_") and name != "p_suggested"],
+        "kind",
+        "suggested_label",
+        pl.Series("suggested_name", [None if i is None else names[i] for i in table["suggested_label"]], pl.String),
+        "p_suggested",
+        "flagged",
+        "reasons",
+        "neighbour",
+        "confidence",
+        "variability",
+    )
+
+
+def _summary(
+    own: Own, verdicts: Verdicts, evidence: Evidence, effort: Effort, seconds: float, title: str, command: str,
+    finished: bool,
+) -> dict[str, Any]:  # fmt: skip
+    import polars as pl
+
+    from tamis import __version__
+
+    table = verdicts.table
+    damaged = pl.col("kind").is_in(["corrupted", "out_of_distribution"])
+    noise = table.select(pl.when(damaged).then(1.0).otherwise("p_mislabeled")).to_series().to_numpy()
+    prioritising = judge_prioritising(evidence.loss, torch.from_numpy(noise.copy()))
+    by_class = table.group_by("label").agg(
+        pl.len().alias("examples"), pl.col("p_mislabeled").mean().alias("noise_rate"), pl.col("flagged").sum()
+    )
+    rows = {row["label"]: row for row in by_class.to_dicts()}
+    stopped = (
+        () if finished else ("It was stopped after the first run: the ranking is nearly as good, the rate may be low.",)
+    )
+    return {
+        "title": title,
+        "examples": table.height,
+        "classes": len(own.names),
+        "kind": own.kind,
+        "noise_rate": verdicts.noise_rate,
+        "noise_interval": None if verdicts.interval is None else list(verdicts.interval),
+        "flagged": int(table["flagged"].sum()),
+        "fdr": verdicts.fdr,
+        "kinds": dict(sorted(table["kind"].value_counts().iter_rows())),
+        "per_class": [
+            {"name": name, **{key: rows.get(i, {}).get(key, 0) for key in ("examples", "noise_rate", "flagged")}}
+            for i, name in enumerate(own.names)
+        ],
+        "transition": None if verdicts.transition is None else verdicts.transition.tolist(),
+        "missing": [*stopped, *verdicts.missing],
+        "skipped": [list(pair) for pair in own.skipped],
+        "prioritisation": prioritising.as_dict(),
+        "effort": effort.as_dict(),
+        "costs": {"epochs": ASSUMED.cost(evidence.costs, len(evidence.label)), "seconds": round(seconds, 1)},
+        "versions": {"tamis": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "command": command,
+        "finished": finished,
+    }
+
+
+def _title(data: Any) -> str:
+    if isinstance(data, str | os.PathLike):
+        return Path(data).name or str(data)
+    return "arrays"
