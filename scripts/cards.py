@@ -1,12 +1,13 @@
 """Write docs/catalogue.md and a card for each policy and score, from the code and the published records.
 
 ``python scripts/cards.py`` writes; ``--check`` says which pages are not what it would write, and exits with 1.
-Numbers on cards come from ``docs/results/catalogue`` and are never typed.
+Numbers on cards come from ``docs/results/catalogue`` and ``benchmarks/rules.json`` and are never typed.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,7 @@ from tamis.theory import break_even, max_gain
 
 DOCS = Path(__file__).parents[1] / "docs"
 RECORDS = DOCS / "results" / "catalogue"
+CALLS = Path(__file__).parents[1] / "benchmarks" / "rules.json"
 PARTS = ("Cost", "Knobs", "Fails when", "Step scale", "Differs from the paper in that", "Reference")
 HEAD = "<!-- Written by scripts/cards.py from the code and the records; edit those. -->\n\n"
 
@@ -88,6 +90,7 @@ def policy_card(name: str, make: Callable[..., Policy], measured: pl.DataFrame |
         ("Needs", needs(policy)),
         ("Cost", said.get("Cost", "").rstrip(".")),
         ("Knobs", said.get("Knobs", "none").rstrip(".")),
+        ("Call of its rule", calls(name, policy)),
         ("Break-even", f"{pays}; it can gain {gain:.2f} times at most (a backward at two forwards)"),
         ("Unbiased", "yes" if policy.rule.unbiased else "no"),
         ("Reference", said.get("Reference", policy.reference).rstrip(".")),
@@ -97,6 +100,15 @@ def policy_card(name: str, make: Callable[..., Policy], measured: pl.DataFrame |
         said[key].join((f"**{key}** ", "")) for key in ("Step scale", "Differs from the paper in that") if key in said
     ]
     return HEAD + "\n\n".join(_tight(lines)) + "\n\n" + measured_part(name, measured)
+
+
+def calls(name: str, policy: Policy) -> str:
+    """What ``benchmarks/rules.py`` found of the rule's own call, which a study prices alike for all."""
+    found = {key: steps for key, steps in json.loads(CALLS.read_text("utf-8")).items() if key.split(",")[0] == name}
+    if not found:
+        return "not measured; see benchmarks/rules.py"
+    said = "; ".join(f"{steps:g} training steps of 128{key[len(name) :]}" for key, steps in found.items())
+    return f"{said}, on {'1,280 candidates' if policy.level == 'batch' else '20,000 examples, once a pass'}"
 
 
 def _cell(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -52,6 +53,16 @@ def test_every_method_says_where_it_fails_whom_it_follows_and_shows_an_example(n
     card = (ROOT / "docs" / "cards" / f"{name}.md").read_text("utf-8")
     assert "**Fails when**" in card
     assert f"({'cards/' + name}.md)" in (ROOT / "docs" / "catalogue.md").read_text("utf-8")
+
+
+def test_a_card_says_what_the_rules_own_call_was_measured_to_cost(cards: ModuleType) -> None:
+    measured = json.loads((ROOT / "benchmarks" / "rules.json").read_text("utf-8"))
+    assert set(POLICIES) <= {name.split(",")[0] for name in measured}
+    card = (ROOT / "docs" / "cards" / "divbs.md").read_text("utf-8")
+    assert f"| Call of its rule | {measured['divbs']:g} training steps of 128, on 1,280 candidates |" in card
+    both = cards.calls("mixture_filter", POLICIES["mixture_filter"]())
+    assert f"{measured['mixture_filter, beta']:g} training steps of 128, beta" in both
+    assert both.endswith("on 20,000 examples, once a pass")
 
 
 def test_a_docstrings_parts_are_told_apart(cards: ModuleType) -> None:
