@@ -50,6 +50,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
     whole = encoded(pixels(0, 40, 40))
     put(data / "cat" / "half.png", whole[: len(whole) // 2])
     put(data / "cat" / "text.jpg", b"this is no picture")
+    put(data / "cat" / "other.png", encoded(pixels(0), "TIFF"))  # a picture to Pillow, by one of its many other readers
     put(data / "cat" / "void.gif", b"")
     put(data / "cat" / "notes.txt", b"mine")
     put(data / "cat" / ".hidden.png", whole)
@@ -82,6 +83,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
     assert {name: why.split(":")[0] for name, why in skipped.items()} == {
         "cat/half.png": "is broken",
         "cat/text.jpg": "is no png, jpeg, webp, bmp or gif picture",
+        "cat/other.png": "is no png, jpeg, webp, bmp or gif picture",
         "cat/void.gif": "is no png, jpeg, webp, bmp or gif picture",
         "cat/notes.txt": "is no picture file",
         "cat/away.png": "is a link that leaves the folder",

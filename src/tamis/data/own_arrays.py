@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tamis.data.own_base import Own, Shown, digest_of, quoted, reason, room, some, standardise_
+from tamis.data.own_base import Own, OwnKind, Shown, digest_of, quoted, reason, room, some, standardise_
 from tamis.data.own_labels import chosen, classes_of, label_texts
 from tamis.data.own_pictures import png
 from tamis.types import Arrays, TamisError
@@ -216,7 +216,7 @@ def from_stored(
     if not finite.all():
         first = sources[int((~finite).nonzero()[0, 0])] if finite.ndim else sources[0]
         raise TamisError(f"{x.where} holds NaN, an infinity or a number beyond float32 in {first}; mend or drop it.")
-    kind = "features" if raw.ndim == 2 else "pictures"
+    kind: OwnKind = "features" if raw.ndim == 2 else "pictures"
     low, high = (0.0, 1.0) if raw.ndim == 2 else _range(raw, x.dtype)
     if (low, high) != (0.0, 1.0):
         raw.sub_(low).div_(high - low)
@@ -224,7 +224,7 @@ def from_stored(
     mean, std = standardise_(raw, x.where)
     shown = Shown() if raw.ndim == 2 else Shown(picture=partial(shown_array, raw, mean, std))
     data = Arrays(raw, torch.from_numpy(y), len(classes))
-    return Own(data, classes, sources, kind, skipped, shown, digest)  # type: ignore[arg-type]  # one of two words
+    return Own(data, classes, sources, kind, skipped, shown, digest)
 
 
 def _named(texts: list[str | None], names: Sequence[str], where: str) -> list[str | None]:

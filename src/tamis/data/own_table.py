@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tamis.data.own_arrays import MOST_COLUMNS
-from tamis.data.own_base import Own, Progress, Shown, digest_of, quoted, reason, room, some
+from tamis.data.own_base import Own, OwnKind, Progress, Shown, digest_of, quoted, reason, room, some, standardise_
 from tamis.data.own_columns import to_numbers
 from tamis.data.own_labels import chosen, classes_of, label_texts
 from tamis.data.own_pictured import picture_column, read_pictured
@@ -47,9 +47,7 @@ def open_table(path: Path, where: str) -> Table:
         separator = _separator(path, where)
         try:
             frame = _read_csv(path, separator, 10_000)
-        except (
-            pl.exceptions.ComputeError
-        ):  # a later row is of another type: look at all of them, which takes thrice as long
+        except pl.exceptions.ComputeError:  # a later row is of another type
             frame = _read_csv(path, separator, None)
         return Table(where, frame.schema, (lambda columns: frame.select(columns),), path.parent)
     except PermissionError:
@@ -71,7 +69,7 @@ def _read_csv(path: Path, separator: str, looked_at: int | None) -> pl.DataFrame
         path,
         separator=separator,
         decimal_comma=separator == ";",  # the two go together; numbers with a point are seen later
-        infer_schema_length=looked_at,
+        infer_schema_length=looked_at,  # None looks at every row, which takes thrice as long
         try_parse_dates=True,
         glob=False,
     )
@@ -187,43 +185,41 @@ def _examples(
         texts = column.filter(has).to_list()
     sources = [f"row {i}" for i in kept]
     y, names = classes_of(present, sources, where, order)
+    frame = frame.drop([label] if text is None else [label, text])
     columns: list[np.ndarray] = []
-    for series in frame.drop([label] if text is None else [label, text]):
+    left_out: list[tuple[str, str]] = []
+    for series in frame:
         made, why = to_numbers(series, y, kept, where)
         columns += made
         if not made:
-            skipped.append((f"column {quoted(series.name)}", why))
+            left_out.append((f"column {quoted(series.name)}", why))
         _not_too_wide(len(columns), where)
     room((len(y), max(1, len(columns))), 8, where)
     own = np.stack(columns, 1) if columns else np.empty((len(y), 0), np.float32)
     columns.clear()
     read = [own, np.frombuffer("\0".join(texts).encode(), np.uint8)] if texts else [own]
-    kind = "table" if text is None else "text"
+    kind: OwnKind = "table" if text is None else "text"
     digest = digest_of(kind, names, sources, y, *read)
     x = torch.from_numpy(own)
     if embed is not None and text is not None:
         x = torch.cat([_embedded(embed, texts, where), x], 1)
     if not x.shape[1]:
-        left_out = "; ".join(f"{source} {why}" for source, why in skipped if source.startswith("column"))
-        raise TamisError(f"{where} has no column to learn from beside the label ({left_out or 'there is no other'}).")
-    shown = Shown(
-        cells=partial(_cells, frame.drop([label] if text is None else [label, text])),
-        text=partial(_text, tuple(texts)),
-    )
+        why = "; ".join(" ".join(pair) for pair in left_out[:3]) or "there is no other"
+        raise TamisError(f"{where} has no column to learn from beside the label ({why}).")
+    shown = Shown(cells=partial(_cells, frame), text=partial(_text, tuple(texts)))
     data = Arrays(x, torch.from_numpy(y), len(names))
-    return Own(data, names, tuple(sources), kind, tuple(skipped), shown, digest)  # type: ignore[arg-type]
+    return Own(data, names, tuple(sources), kind, (*skipped, *left_out), shown, digest)
 
 
 def _embedded(embed: Embed, texts: list[str], where: str) -> Tensor:
     """``[N, D]`` float32, standardised per column as the rest of the table is."""
-    found = torch.as_tensor(embed(list(texts))).detach().cpu().float()
+    found = torch.as_tensor(embed(list(texts))).detach().to("cpu", torch.float32, copy=True)
     if found.ndim != 2 or len(found) != len(texts) or not found.shape[1]:
         raise TamisError(f"{where}: embed= gave {list(found.shape)} for {len(texts):,} texts, and must give [N, D].")
     if not torch.isfinite(found).all():
         raise TamisError(f"{where}: embed= gave NaN or an infinity; every value must be finite.")
-    centred = found - found.mean(0)
-    std = centred.square().mean(0).sqrt_()
-    return centred.div_(torch.where(std > 0, std, torch.ones_like(std)))
+    standardise_(found, f"{where}, embed=")
+    return found
 
 
 def _cells(frame: pl.DataFrame, i: int) -> tuple[tuple[str, str], ...]:
