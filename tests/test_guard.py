@@ -187,12 +187,14 @@ def test_a_sieve_that_finds_no_noise_minimises_the_plain_mean_bit_for_bit() -> N
 
 
 def test_the_held_out_are_never_drawn_and_not_judged() -> None:
-    logits, _, given = world(0.5)
-    held = torch.arange(N) < 30
+    logits, true, given = world(0.5)
+    held = torch.arange(N) < N // 2
     sieve = tamis.Sieve(N, "guarded(settle=1)", budget=3, unit="passes", exclude=held)
     drawn = torch.cat([index for index, *_ in steps(sieve, logits, given)])
     assert not bool(held[drawn].any())
     assert sieve.examples()["p_mislabeled"].is_nan().to_numpy().tolist() == held.tolist()
+    wrong = (given != true)[~held].float().mean()
+    assert sieve.notes[-1]["noise_rate"] == pytest.approx(float(wrong), abs=0.02), "of those that were seen"
 
 
 def digits(corruption: str, rate: float, policy: str) -> tuple[Record, Truth]:

@@ -144,10 +144,11 @@ class Guard:
         return ~out | (torch.rand(len(out), generator=generator(seed, "relook", epoch)) < self.relook)
 
     def note(self, state: State) -> dict[str, float | str]:
-        """What was decided after the last pass, in plain values: the record's."""
-        share, passes = float(state["wrong"].mean()), int(state["passes"])
+        """What was decided after the last pass, in plain values: the record's. Shares are of all that was ever seen."""
+        seen, passes = state["given"] >= 0, int(state["passes"])
+        wrong, out = (float(state[name][seen].float().mean()) for name in ("wrong", "out"))
         decided = "plain" if bool(state["plain"]) else "estimate" if passes < self.settle else "leave out"
-        return {"passes": passes, "noise_rate": share, "left_out": float(state["out"].float().mean()), "now": decided}
+        return {"passes": passes, "noise_rate": wrong, "left_out": out, "now": decided}
 
 
 def mislabeled(probabilities: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
