@@ -1,0 +1,36 @@
+"""How much of what a perfect sieve would bring does each method bring? The table of a study with an oracle.
+
+``python recipes/guard.py docs/results/guard-16`` prints, for every cell and method: the test error, the difference to
+plain training at the same cost and to plain training at its own best budget (in points, below 0 is better), and the
+gap closed with its bootstrap interval, where there is a gap of half a point to close. Run first, for the records:
+``tamis study guard-16 --out docs/results/guard-16`` (two hours on a free core; it can be stopped and gone on with).
+
+Hardware: any. Expected numbers: docs/guides/guard.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import polars as pl
+
+from tamis.study.gap import gap_closed
+from tamis.study.paper import cell_name
+
+
+def main(folder: Path) -> None:
+    for row in gap_closed(pl.read_parquet(folder / "runs.parquet")).drop_nulls("method").iter_rows(named=True):
+        points, best = 100 * row["difference"], 100 * row["to_best"]
+        span = "" if row["low"] is None else f" ({100 * row['low']:+.2f} to {100 * row['high']:+.2f})"
+        closed = ""
+        if row["closed"] is not None:
+            closed = f"; gap closed {row['closed']:.2f} ({row['closed_low']:.2f} to {row['closed_high']:.2f})"
+        print(
+            f"{cell_name(row['corruption'], row['rate'])}, {row['policy']}: error {100 * row['method']:.2f} %, "
+            f"{points:+.2f}{span} to plain, {best:+.2f} to its best{closed}; {row['n']} seeds"
+        )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
