@@ -111,8 +111,7 @@
 
   function settle(row, words) {
     save();
-    const card = $("cards").querySelector(`[data-row="${row}"]`);
-    if (card) mark(card, row);
+    $("cards").querySelectorAll(`[data-row="${row}"]`).forEach((card) => mark(card, row));
     showTally();
     announce(`${words}Example ${index[row]}: ${said(row)}.`);
   }
@@ -153,8 +152,7 @@
   // ---- Filter and sort: `view` holds the rows that pass, in order -----------------------------------------------------
   const filter = { kind: "", brush: null };
   const orders = { order: columns.order };
-  let view, inView, map;
-  let page = 0;
+  let view, inView, map, page = 0;
 
   /** All rows in the order of a column; equals stand most suspicious first, and what is unknown last. */
   function ordered(by) {
@@ -243,9 +241,9 @@
   function suggestion(row) {
     const [to, p] = [suggestionOf(row), fraction("p_suggested", row)];
     if (to < 0) return [];
-    const arrow = make("span", "arrow", "→ ", { "aria-label": "suggested: " });
+    const arrow = [make("span", "unseen", "suggested "), make("span", "arrow", "→ ", { "aria-hidden": true })];
     const sure = make("small", "", Number.isNaN(p) ? "" : " " + percent(p));
-    return [make("p", p < 0.5 ? "new weak" : "new", [arrow, make("strong", "", nameOf(to)), sure])];
+    return [make("p", p < 0.5 ? "new weak" : "new", [...arrow, make("strong", "", nameOf(to)), sure])];
   }
 
   /** The other kinds that are more likely than not. */
@@ -343,8 +341,7 @@
     $("relabeltitle").textContent = `Example ${index[row]}: which class?`;
     $("wanted").value = typed;
     listChoices();
-    $("relabel").showModal();
-    $("wanted").focus();
+    $("relabel").showModal(); // the field for typing is its first, and has the focus
   }
 
   function listChoices() {
@@ -374,10 +371,9 @@
       values[2 * k] = fraction("variability", row);
       values[2 * k + 1] = fraction("confidence", row);
     });
-    const width = () => plot.clientWidth - PAD.left - PAD.right;
-    const height = () => plot.clientHeight - PAD.top - PAD.bottom;
-    const across = (v) => PAD.left + (v / limit) * width();
-    const up = (v) => PAD.top + (1 - v) * height();
+    let width, height; // of the frame between the axes, in pixels; measured once a drawing
+    const across = (v) => PAD.left + (v / limit) * width;
+    const up = (v) => PAD.top + (1 - v) * height;
     const within = (v) => Math.min(1, Math.max(0, v));
     let canvas = $("points");
     let paint = null;
@@ -396,6 +392,8 @@
     function draw() {
       if (!plot.clientWidth) return;
       const ratio = window.devicePixelRatio || 1;
+      width = plot.clientWidth - PAD.left - PAD.right;
+      height = plot.clientHeight - PAD.top - PAD.bottom;
       canvas.width = Math.round(plot.clientWidth * ratio);
       canvas.height = Math.round(plot.clientHeight * ratio);
       drawAxes();
@@ -448,7 +446,7 @@
         gl.bufferData(gl.ARRAY_BUFFER, bytes, gl.DYNAMIC_DRAW);
         // from values to -1..1 of the canvas: scale, then offset
         const [w, h] = [plot.clientWidth / 2, plot.clientHeight / 2];
-        gl.uniform4f(at("frame"), width() / limit / w, height() / h, across(0) / w - 1, 1 - up(0) / h);
+        gl.uniform4f(at("frame"), width / limit / w, height / h, across(0) / w - 1, 1 - up(0) / h);
         gl.uniform1f(at("size"), 2 * (radius + 0.5) * ratio);
         gl.viewport(0, 0, canvas.width, canvas.height);
         gl.clear(gl.COLOR_BUFFER_BIT);
@@ -459,9 +457,7 @@
 
     /** A canvas that had a WebGL context gives no other: a fresh one takes its place. */
     function flatAnew() {
-      const fresh = canvas.cloneNode(true);
-      canvas.replaceWith(fresh);
-      canvas = fresh;
+      canvas.replaceWith((canvas = canvas.cloneNode(true)));
       return flat();
     }
 
@@ -470,7 +466,7 @@
       return (ratio, colours) => {
         context.setTransform(ratio, 0, 0, ratio, 0, 0);
         context.clearRect(0, 0, canvas.width, canvas.height);
-        let last = -1;
+        let last = -1; // the points lie sorted, and to set a style costs more than to draw
         rows.forEach((row, k) => {
           if (tone(row) !== last) context.fillStyle = `rgba(${colours[(last = tone(row))]})`;
           context.fillRect(across(values[2 * k]) - radius, up(values[2 * k + 1]) - radius, 2 * radius, 2 * radius);
@@ -510,8 +506,8 @@
     }
 
     function brushBetween(a, b) {
-      const [x0, x1] = [a.x, b.x].map((px) => within((px - PAD.left) / width())).sort((p, q) => p - q);
-      const [y0, y1] = [a.y, b.y].map((py) => within(1 - (py - PAD.top) / height())).sort((p, q) => p - q);
+      const [x0, x1] = [a.x, b.x].map((px) => within((px - PAD.left) / width)).sort((p, q) => p - q);
+      const [y0, y1] = [a.y, b.y].map((py) => within(1 - (py - PAD.top) / height)).sort((p, q) => p - q);
       return { x0: x0 * limit, x1: x1 * limit, y0, y1 };
     }
 
