@@ -8,8 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tamis.observe import scores
+from tamis.observe import scores, signals
+from tamis.observe.reducers import Mean
 from tamis.observe.scores import SCORES, Score, default
+from tamis.observe.step_cost import microseconds
 from tamis.types import Observation, TamisError
 
 torch.set_num_threads(1)
@@ -105,6 +107,21 @@ def test_orientation_ranks_mislabeled_examples_above_late_ones(name: str) -> Non
     _, late, mislabeled = (values(score) * (1 if score.higher_is_harder else -1)).split(EACH)
     assert bool((mislabeled[:, None] >= late[None]).all())
     assert float(mislabeled.mean()) > float(late.mean()) or not bool(late.isfinite().all())
+
+
+def test_a_steps_cost_is_taken_on_one_thread_and_their_number_put_back() -> None:
+    threads: list[int] = []
+
+    def signal(seen: Observation) -> torch.Tensor:
+        threads.append(torch.get_num_threads())
+        return signals.loss(seen)
+
+    torch.set_num_threads(2)
+    try:
+        assert microseconds(Score("own", signal, Mean(), True, "nobody"), batch=8, repeats=1) > 0
+        assert (set(threads), torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_times_observed_counts_visits() -> None:

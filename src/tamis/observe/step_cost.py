@@ -14,7 +14,10 @@ EXAMPLES = 50_000
 
 
 def microseconds(score: Score, batch: int = 256, classes: int = 10, repeats: int = 21) -> float:
-    """Median microseconds of a step's recording: the signal of a batch and its reducer's update, on the CPU.
+    """Median microseconds of a step's recording: the signal of a batch and its reducer's update, on one CPU thread.
+
+    They are the processor's own, so that what else runs on the machine is not counted. Meanwhile torch's operations
+    use one thread; their number is put back.
 
     Recorded together, scores of one signal pay for it once, and a recorder updates several steps at a time: their sum
     is an upper bound.
@@ -27,7 +30,7 @@ def microseconds(score: Score, batch: int = 256, classes: int = 10, repeats: int
         >>> 0 < microseconds(last_loss(), repeats=3)
         True
 
-    Fails when: the machine is busy with something else.
+    Fails when: something else empties the caches all the time: it then reads two to three times as much.
     """
     draw = torch.Generator().manual_seed(0)
     index = torch.randperm(EXAMPLES, generator=draw)[:batch]
@@ -37,8 +40,13 @@ def microseconds(score: Score, batch: int = 256, classes: int = 10, repeats: int
     )
     state = score.reducer.init(EXAMPLES)
     seconds = []
-    for _ in range(repeats + 3):
-        start = time.perf_counter()
-        score.reducer.update(state, index, score.signal(seen))
-        seconds.append(time.perf_counter() - start)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(repeats + 3):
+            start = time.thread_time()
+            score.reducer.update(state, index, score.signal(seen))
+            seconds.append(time.thread_time() - start)
+    finally:
+        torch.set_num_threads(threads)
     return statistics.median(seconds[3:]) * 1e6
