@@ -69,7 +69,7 @@ def stored_npy(opened: Callable[[], AbstractContextManager[IO[bytes]]], where: s
         try:
             with opened() as stream:
                 if fortran or dtype.itemsize == 0:
-                    yield np.lib.format.read_array(stream, allow_pickle=False)
+                    yield from stored(np.lib.format.read_array(stream, allow_pickle=False), where).slices()
                     return
                 _header(stream)
                 row = dtype.itemsize * math.prod(shape[1:])
