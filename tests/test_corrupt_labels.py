@@ -83,6 +83,9 @@ def test_levels_walk_along_the_row() -> None:
     level = [(i // 3) / 30 for i in range(90)]
     fast = by_level(torch.tensor(t, dtype=torch.float64)[torch.tensor(y)], torch.tensor(level, dtype=torch.float64))
     assert fast.tolist() == slow.class_conditional(y, t, level)
+    short = torch.tensor([[0.3, 0.3, 0.3]], dtype=torch.float64)  # a row that rounding, or a user, left below 1
+    assert by_level(short, torch.tensor([0.95], dtype=torch.float64)).tolist() == [2]
+    assert by_level(short, torch.tensor([0.34], dtype=torch.float64)).tolist() == [1]
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.3, 1.0])

@@ -165,6 +165,13 @@ def test_blends_are_half_and_half_of_confusable_classes() -> None:
     assert abs(own / count - 0.5) < 5 * 0.5 / math.sqrt(count)
 
 
+def test_the_coin_of_a_blends_label_is_fair() -> None:
+    n = 20_000
+    clean = Arrays(torch.zeros(n, 1), torch.arange(n) % 2, 2)
+    own = ambiguous(1.0, [1, 0])(clean._replace(x=torch.arange(1.0, n + 1)[:, None]), stream())[0].y == clean.y
+    assert abs(float(own.double().mean()) - 0.5) < 5 * 0.5 / math.sqrt(n)
+
+
 def test_partners_are_uniform_and_look_alikes_are_nearest_means() -> None:
     clean = Arrays(
         torch.eye(4).repeat_interleave(torch.tensor([3000, 1, 1, 1]), 0), torch.tensor([0] * 3000 + [1] * 3), 2

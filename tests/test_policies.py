@@ -124,6 +124,29 @@ def test_ramps_go_from_start_to_end() -> None:
     assert keeps == pytest.approx([1.0, 0.8, 0.6, 0.6])
 
 
+def test_warm_ups_and_windows_begin_and_end_where_they_say() -> None:
+    def active(schedule: AfterPasses | Window, *, fraction: float = 0.5, passes: float = 0.0, step: int = 0) -> bool:
+        return schedule.active({}, Progress(fraction, passes, step))
+
+    assert [active(AfterPasses(2), passes=passes) for passes in (1.99, 2.0, 2.01)] == [False, True, True]
+    assert [active(Window(0.25, 0.75), fraction=f) for f in (0.24, 0.25, 0.74, 0.75)] == [False, True, True, False]
+    assert [active(Window(interrupt=3), step=step) for step in range(6)] == [True, True, False] * 2
+
+
+def test_an_accuracy_that_is_reached_counts_as_reached() -> None:
+    schedule = ByAccuracy(((0.5, 1 / 2), (0.75, 1 / 4)))
+    for accuracy, keep in ((0.49, 1.0), (0.5, 1 / 2), (0.75, 1 / 4)):
+        assert schedule.settings({"accuracy": torch.tensor(accuracy)}, Progress(0.0, 0.0, 0)) == {"keep": keep}
+
+
+def test_the_gate_reads_negatives_as_nothing_and_a_tau_that_is_not_finite_not_at_all() -> None:
+    gate, before = VarianceGate(), {"tau": torch.tensor(2.0)}
+    assert torch.equal(gate.observe(before, torch.tensor([-5.0, 1.0]))["tau"],
+                       gate.observe(before, torch.tensor([0.0, 1.0]))["tau"])  # fmt: skip
+    for priority in ([1e30, 1.0], [math.nan, 1.0], [math.inf, 1.0]):  # the first has an infinite square, no more
+        assert float(gate.observe(before, torch.tensor(priority))["tau"]) == 2.0
+
+
 def test_the_focal_loss_is_the_published_one() -> None:
     logits, y = torch.randn(6, 4, dtype=torch.float64, requires_grad=True), torch.tensor([0, 1, 2, 3, 0, 1])
     p = logits.softmax(1).gather(1, y[:, None])[:, 0]

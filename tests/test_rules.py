@@ -282,6 +282,17 @@ def test_proportional_draw_without_priorities_is_uniform() -> None:
     assert frequency(ProportionalDraw(0.5), torch.zeros(6), 3) == pytest.approx(np.full(6, 0.5), abs=0.05)
 
 
+def test_an_example_of_probability_zero_is_never_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "rand", lambda shape, like, generator: torch.zeros(shape, dtype=torch.float64))
+    drawn, _ = ProportionalDraw().select({}, torch.tensor([0.0, 0.0, 1.0]), 2, torch.Generator())
+    assert drawn.keep.tolist() == [2, 2]  # a draw of exactly 0 lies on the edge of the first three
+
+
+def test_ties_go_to_the_earlier_among_many_too() -> None:
+    many = (torch.arange(5000) % 7).float()  # enough that a sort that is not stable shows it
+    assert draw(TopK(0.1), many, 500)[0].keep.tolist() == list(range(6, 3500, 7))
+
+
 def test_ties_of_top_k_go_to_the_earlier() -> None:
     assert draw(TopK(0.5), torch.tensor([1.0, 1.0, 1.0, 1.0]), 2)[0].keep.tolist() == [0, 1]
 
