@@ -62,7 +62,7 @@ def table(rows: int = ROWS) -> pl.DataFrame:
             "suggested_label": [(k + 1) % 4 for k in range(rows)],
             "p_suggested": p,
             "flagged": [one in ("mislabeled", "duplicate") for one in kind],
-            "reasons": [f"seen {k} times" for k in range(rows)],
+            "reasons": [f"seen {k} times; p(class {k % 4}) 0.10" for k in range(rows)],
             "confidence": [0.02 + k / (8 * rows) if w else 0.9 - 0.3 * (k % 3) for k, w in enumerate(wrong)],
             "variability": [0.05 + k / (8 * rows) if w else 0.2 + k / (5 * rows) for k, w in enumerate(wrong)],
             "neighbour": [index[k - 1] if one == "duplicate" else None for k, one in enumerate(kind)],
@@ -224,6 +224,7 @@ def test_noise_that_is_spread_or_absent_is_said_as_it_is() -> None:
     even = [{"name": n, "examples": 9, "noise_rate": r, "flagged": 1} for n, r in (("a", 0.2), ("b", 0.21))]
     html = render(summary=summary(per_class=even), table=table(12), names=NAMES, show=picture)
     assert "In all classes alike, from a (20\u00a0%) to b (21\u00a0%)." in html
+    assert "1 example is flagged as mislabeled." in render(summary={}, table=table(5), names=NAMES, show=picture)
     html = render(summary=summary(noise_rate=float("nan")), table=table(12), names=NAMES, show=picture)
     assert "How many labels are wrong could not be told" in html
     clean = table(12).with_columns(flagged=False, kind=pl.lit("clean"))
@@ -356,7 +357,7 @@ def test_flagged_examples_come_first_most_probable_first(still: Any) -> None:
     assert first.inner_text().replace("\u00a0", " ").split("\n")[:2] == ["mislabeled", "98.9 %"]
     assert first.locator(".was").inner_text() == "dog"
     assert first.locator(".new strong").inner_text() == NAMES[2]
-    assert first.locator(".why").inner_text() == "seen 1 times"
+    assert first.locator(".why").inner_text() == "seen 1 times; p(dog) 0.10"
     assert first.locator(".from").inner_text() == "#13 dog/file_1.png"
     assert first.locator("img").evaluate("i => i.decode().then(() => [i.naturalWidth, i.naturalHeight])") == [28, 28]
 

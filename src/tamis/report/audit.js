@@ -37,6 +37,8 @@
   const shownOf = (row) => (inlined = inlined || json("shown"))[index[row]] || {};
   const nameOf = (k) => (k < 0 ? "no label" : k < names.length ? names[k] : String(k));
   const spaced = (name) => name.replaceAll("_", " ");
+  // reasons are written before anybody knows the classes' names
+  const reasonOf = (row) => (reasons[row] || "").replace(/p\(class (\d+)\)/g, (_, k) => `p(${nameOf(Number(k))})`);
   const suggestionOf = (row) => (suggested && suggested[row] !== label[row] ? suggested[row] : -1); // -1: none
   const count = (n) => n.toLocaleString("en");
   const announce = (words) => ($("said").textContent = words);
@@ -172,7 +174,7 @@
     if (haystack[row] === undefined) {
       const { text = "", cells = [] } = shownOf(row);
       const labels = [nameOf(label[row]), suggestionOf(row) < 0 ? "" : nameOf(suggestionOf(row))];
-      const all = ["#" + index[row], sources[row], reasons[row], ...labels, text, ...cells.flat()];
+      const all = ["#" + index[row], sources[row], reasonOf(row), ...labels, text, ...cells.flat()];
       haystack[row] = all.filter(Boolean).join("\n").toLowerCase();
     }
     return haystack[row];
@@ -228,7 +230,7 @@
     put(".was", nameOf(label[row]));
     put(".index", "#" + index[row]);
     put(".source", sources[row] || "");
-    const why = [reasons[row], also(row)].filter(Boolean).map((words) => make("p", "why", words));
+    const why = [reasonOf(row), also(row)].filter(Boolean).map((words) => make("p", "why", words));
     made.querySelector(".facts").append(...suggestion(row), ...why);
     made.querySelector(".body").prepend(...media(row));
     made.querySelector("[data-act=accept]").disabled = suggestionOf(row) < 0;

@@ -34,7 +34,7 @@ def said(summary: Mapping[str, Any], table: pl.DataFrame, names: Sequence[str]) 
     Example:
         >>> rows = pl.DataFrame({"kind": ["clean", "mislabeled"], "flagged": [False, True]})
         >>> said({"noise_rate": 0.5, "fdr": 0.05}, rows, [])["lead"]["flagged"]
-        '1 example is flagged: 1 mislabeled. About 5 % of them, at most, are expected to be clean.'
+        '1 example is flagged as mislabeled. About 5 % of them, at most, are expected to be clean.'
     """
     entries = ("classes", "missing", "skipped", "command", "costs", "versions")
     answers = ("verdict", "words", "selected_share", "noise_among_selected", "base_rate", "use")
@@ -77,19 +77,21 @@ def _lead(
             else "Trained on as it is, fewer than one in 200 examples would teach a wrong label."
         )
         lead["range"] = between and f"{percent(between[0]).removesuffix(' %')} to {percent(between[1])}"
-    flagged = table.filter(pl.col("flagged"))
-    counts = {kind: flagged.filter(pl.col("kind") == kind).height for kind in KINDS[1:]}
-    kinds = [f"{count:,} {kind.replace('_', ' ')}" for kind, count in counts.items() if count]
-    fdr = summary.get("fdr")
-    lead["flagged"] = (
-        (f"{flagged.height:,} {'example is' if flagged.height == 1 else 'examples are'} flagged"
-         + (f": {listed(kinds)}" if kinds else "")
-         + ("." if fdr is None else f". About {percent(fdr, 0)} of them, at most, are expected to be clean."))
-        if flagged.height
-        else "No example is flagged."
-    )  # fmt: skip
+    lead["flagged"] = _flagged(table, summary.get("fdr"))
     lead["where"] = _where(classes, rate)
     return lead
+
+
+def _flagged(table: pl.DataFrame, fdr: float | None) -> str:
+    """How many examples to look at, of which kinds, and how many of them may be clean."""
+    flagged = table.filter("flagged")
+    if not flagged.height:
+        return "No example is flagged."
+    counts = [(flagged.filter(kind=kind).height, kind.replace("_", " ")) for kind in KINDS]
+    kinds = [f"{count:,} {kind}" for count, kind in counts if count]
+    many = f"{flagged.height:,} {'example is' if flagged.height == 1 else 'examples are'} flagged"
+    said = f"{many}: {listed(kinds)}." if len(kinds) > 1 else f"{many} as {kinds[0].split(' ', 1)[1]}."
+    return said if fdr is None else f"{said} About {percent(fdr, 0)} of them, at most, are expected to be clean."
 
 
 def _where(classes: Sequence[Mapping[str, Any]], rate: float | None) -> str | None:
