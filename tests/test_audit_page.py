@@ -256,7 +256,8 @@ def test_many_classes_have_a_list_of_confusions_and_no_grid() -> None:
 
 
 def test_what_is_not_known_leaves_no_empty_frame(browser: Callable[..., Any], tmp_path: Path) -> None:
-    bare = pl.DataFrame({"index": [5, 6], "label": [0, None], "kind": ["clean"] * 2, "flagged": [False] * 2})
+    bare = pl.DataFrame({"index": [5, 6], "label": [0, None], "kind": ["clean"] * 2, "flagged": [False] * 2,
+                         "confidence": [None, float("nan")], "variability": [0.1, 0.2]})  # fmt: skip
     path = write_audit_page(tmp_path / "r.html", summary={}, table=bare, names=["a", "b"], show=lambda index: Shown())
     shown = browser(path)
     assert shown.errors == []
@@ -269,7 +270,11 @@ def test_what_is_not_known_leaves_no_empty_frame(browser: Callable[..., Any], tm
     shown.page.locator(".card").first.focus()
     press(shown, "a")
     assert "no other label suggested" in shown.page.inner_text("#said")
-    assert shown.page.locator("#sort option").all_inner_texts() == ["most suspicious", "index", "given class"]
+    assert shown.page.locator("#sort option").all_inner_texts() == [
+        "most suspicious", "index", "given class", "lowest confidence", "highest variability",
+    ]  # fmt: skip
+    nothing = render(summary={}, table=bare.clear(), names=[], show=lambda index: Shown())
+    assert "No example is flagged." in nothing
 
 
 # ---- The map

@@ -117,14 +117,15 @@ def _chips(table: pl.DataFrame) -> list[tuple[str, str, int]]:
 
 def _map_in_words(table: pl.DataFrame) -> list[tuple[str, ...]]:
     """The data map as a table: for each kind its examples and the middle of their cloud; empty without a map."""
-    if not {"confidence", "variability"} <= set(table.columns):
+    axes = ("confidence", "variability")
+    if not set(axes) <= set(table.columns):
         return []
-    known = table.drop_nulls(["confidence", "variability"])
+    known = table.with_columns(pl.col(axes).cast(pl.Float64).fill_nan(None)).drop_nulls(axes)
     rows = []
     for kind in KINDS:
         of = known.filter(pl.col("kind") == kind)
         if of.height:
-            middle = [f"{of.select(pl.col(c).median()).item():.2f}" for c in ("confidence", "variability")]
+            middle = [f"{of.select(pl.col(axis).median()).item():.2f}" for axis in axes]
             rows.append((kind.replace("_", " "), f"{of.height:,}", f"{of['flagged'].sum():,}", *middle))
     return rows
 
