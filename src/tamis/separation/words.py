@@ -33,9 +33,14 @@ def named(told: Mapping[str, Tensor | None]) -> list[str]:
 
 def reasons(evidence: Evidence, kinds: Kinds, kind: list[str]) -> list[str]:
     """The two or three signals that decided, one text for each example."""
-    looks = _of_looks(evidence)
-    return [looks[i] if name in ("mislabeled", "ambiguous", CLEAN) else _of_inputs(kinds, i, name, looks[i])
+    looks, sizes = _of_looks(evidence), _sizes(kinds)
+    return [looks[i] if name in ("mislabeled", "ambiguous", CLEAN) else _of_inputs(kinds, sizes, i, name, looks[i])
             for i, name in enumerate(kind)]  # fmt: skip
+
+
+def _sizes(kinds: Kinds) -> list[int]:
+    """How many examples each isolated group has."""
+    return [] if kinds.group is None else kinds.group[kinds.group >= 0].bincount().tolist()
 
 
 def _of_looks(evidence: Evidence) -> list[str]:
@@ -52,7 +57,7 @@ def _of_looks(evidence: Evidence) -> list[str]:
     return out
 
 
-def _of_inputs(kinds: Kinds, i: int, name: str, looks: str) -> str:
+def _of_inputs(kinds: Kinds, sizes: list[int], i: int, name: str, looks: str) -> str:
     if name == "duplicate":
         assert kinds.other is not None
         assert kinds.apart is not None
@@ -61,7 +66,6 @@ def _of_inputs(kinds: Kinds, i: int, name: str, looks: str) -> str:
         return f"{how} example {int(kinds.other[i])}; {looks}"
     if name == "rare":
         assert kinds.group is not None
-        size = int((kinds.group == kinds.group[i]).sum())
-        return f"one of {size} of its class that hardly touch the rest; {looks}"
+        return f"one of {sizes[int(kinds.group[i])]} of its class that hardly touch the rest; {looks}"
     assert kinds.strangeness is not None
     return f"{float(kinds.strangeness[i]) ** 0.5:.1f} times as far from its class as usual; {looks}"
