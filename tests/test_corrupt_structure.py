@@ -135,6 +135,15 @@ def test_copies_have_originals_before_them_and_the_shares_asked_for(near: float,
         }  # fmt: skip
 
 
+@pytest.mark.parametrize("near", [0.0, 0.2, 0.5, 1.0])
+def test_a_share_of_ten_copies_is_exact(near: float) -> None:
+    g = stream(6)
+    clean = Arrays(torch.rand(100, 1, 5, 5, generator=g), torch.randint(10, (100,), generator=g), 10)
+    after, truth = duplicates(0.1, near=near, conflicting=0.5)(clean, stream())
+    assert 100 - len(after.x.unique(dim=0)) == 10 - round(10 * near)
+    assert int((truth.kind == int(Kind.DUPLICATE | Kind.MISLABELED)).sum()) == 5
+
+
 def test_conflicting_labels_are_uniform_over_the_others() -> None:
     clean = Arrays(torch.rand(20_000, 1, generator=stream(3)), torch.zeros(20_000, dtype=torch.int64), 4)
     after, truth = duplicates(0.5, near=0, conflicting=1)(clean, stream())

@@ -84,6 +84,8 @@ def test_published_settings() -> None:
     assert policies.importance_sampling(presample=3).candidates(128) == 384
     assert not policies.importance_sampling().rule.unbiased
     assert policies.importance_sampling(unbiased=True).rule.unbiased
+    assert policies.random_subset().fixed  # one subset for ever, where rs2 draws anew
+    assert not policies.rs2().fixed
 
 
 def test_every_schedule_is_pure_and_serialisable() -> None:

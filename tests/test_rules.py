@@ -267,6 +267,16 @@ def test_a_mixture_finds_two_heaps(family: str) -> None:
     assert len(draw(MixtureFilter(family), torch.ones(9))[0].keep) == 9, "one heap of one value is kept whole"  # type: ignore[arg-type]
 
 
+def test_a_mixtures_threshold_is_the_one_that_is_set() -> None:
+    draw_ = torch.Generator().manual_seed(5)
+    heaps = torch.cat([torch.randn(300, generator=draw_), 2 + torch.randn(300, generator=draw_)])  # they overlap
+    posterior = high_component(heaps, "gaussian")
+    for threshold in (0.1, 0.9):
+        kept = draw(MixtureFilter(threshold=threshold), heaps, 600)[0].keep
+        assert kept.tolist() == (posterior > threshold).nonzero()[:, 0].tolist()
+    assert int((posterior > 0.1).sum()) > int((posterior > 0.9).sum()) + 50
+
+
 def test_two_beta_laws_are_found_again() -> None:
     """Drawn from .7 Beta(2, 12) + .3 Beta(9, 3): the posterior is that of the laws, to within the fit's error."""
     draws = np.random.default_rng(0)
