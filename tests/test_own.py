@@ -339,6 +339,17 @@ def test_larger_pictures_are_shrunk_and_keep_their_aspect() -> None:
     assert slope > 0.9999
 
 
+def test_larger_pictures_are_shown_larger_than_they_are_trained_on() -> None:
+    large = np.stack([pixels(i, 100, 200) for i in range(4)])
+    for x in (large, np.moveaxis(large, 3, 1), large[..., 0]):
+        own = from_arrays(x, [0, 1, 0, 1])
+        assert own.data.x.shape[2:] == (16, 32)
+        assert shown_size(own.shown.picture(3)) == (96, 48)
+    assert shown_size(from_arrays(large / 255, [0, 1, 0, 1]).shown.picture(3)) == (32, 16), (
+        "floats, whose white is unknown"
+    )
+
+
 def test_features_are_standardised_and_nothing_given_is_edited(unchanged_globals: None) -> None:
     x = np.random.default_rng(0).normal(3, 5, (50, 4)).astype(np.float32)
     x[:, 2] = 7
@@ -494,6 +505,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         ([[0.0]] * 3 + [[np.inf]], [0, 1, 0, 1], "infinity.* in row 3"),
         ([[0.0]] * 3 + [[1e300]], [0, 1, 0, 1], "beyond float32 in row 3"),
         ([[0.0], [3e38], [0.0], [-3e38]], [0, 1, 0, 1], "column 0 lie too far apart"),
+        (np.array([0.0, 3e38, 0.0, -3e38]).reshape(4, 1, 1), [0, 1, 0, 1], "column 0 lie too far apart"),
         ([["a"]] * 4, [0, 1, 0, 1], "x holds <U1, and must hold numbers"),
         ([[1], [2, 3]], [0, 1], "x does not become an array"),
         ({"a": 1}, [0, 1], "x holds object"),

@@ -271,6 +271,7 @@ BAD: dict[str, tuple[bytes, str | None, str]] = {
     "an identifier": ("\n".join(["a,l", *(f"{i * i % 7},{i}" for i in range(40))]).encode(), "l", "look like numbers"),
     "a ragged line": (b"a,l\n1,x\n2,y,z\n", "l", "a line has more fields than the first"),
     "latin 1": ("a,l\n1,café\n".encode("latin-1"), "l", "it is not in UTF-8"),
+    "utf 16": ("a,l\n1,x\n".encode("utf-16"), "l", "it is not in UTF-8"),
     "infinity": (b"a,l\n1,x\n2,y\n1,\ninf,x\n4,y\n", "l", 'column "a" is infinite in row 3'),
     "the label alone": (b"l\nx\ny\nx\ny\n", "l", "has no column to learn from beside the label"),
     "nothing that varies": (b"a,l\n1,x\n1,y\n1,x\n1,y\n", "l", r'beside the label \(column "a" never varies\)'),

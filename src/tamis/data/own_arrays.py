@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tamis.data.own_base import Own, OwnKind, Shown, digest_of, quoted, reason, room, some, standardise_
 from tamis.data.own_labels import chosen, classes_of, label_texts
-from tamis.data.own_pictures import png
+from tamis.data.own_pictures import as_image, png, shown_file, thumbnail
 from tamis.types import Arrays, TamisError
 
 MOST_COLUMNS = 100_000
@@ -211,7 +211,7 @@ def from_stored(
     skipped = tuple((f"row {i}", "has no label") for i, text in enumerate(texts) if text is None)
     sources = tuple(f"row {i}" for i in kept)
     y, classes = classes_of([texts[i] or "" for i in kept], sources, where, names or ())
-    raw = _features(x, kept) if len(x.shape) == 2 else _pictures(x, kept, side)
+    raw, small = (_features(x, kept), ()) if len(x.shape) == 2 else _pictures(x, kept, side)
     finite = torch.isfinite(raw.sum()) or torch.isfinite(raw.flatten(1)).all(1)
     if not finite.all():
         first = sources[int((~finite).nonzero()[0, 0])] if finite.ndim else sources[0]
@@ -222,7 +222,8 @@ def from_stored(
         raw.sub_(low).div_(high - low)
     digest = digest_of(kind, classes, sources, y, raw.numpy())
     mean, std = standardise_(raw, x.where)
-    shown = Shown() if raw.ndim == 2 else Shown(picture=partial(shown_array, raw, mean, std))
+    picture = partial(shown_file, small) if small else partial(shown_array, raw, mean, std)
+    shown = Shown() if raw.ndim == 2 else Shown(picture=picture)
     data = Arrays(raw, torch.from_numpy(y), len(classes))
     return Own(data, classes, sources, kind, skipped, shown, digest)
 
@@ -264,22 +265,24 @@ def _features(x: Stored, kept: np.ndarray) -> Tensor:
     return torch.from_numpy(out)
 
 
-def _pictures(x: Stored, kept: np.ndarray, side: int) -> Tensor:
-    """``[n, C, h, w]`` float32 in the units of the array, its longer edge at most ``side``."""
+def _pictures(x: Stored, kept: np.ndarray, side: int) -> tuple[Tensor, tuple[bytes, ...]]:
+    """``[n, C, h, w]`` float32 in the array's units, its longer edge at most ``side``; and thumbnails of shrunk ones."""
     axes = _axes(x)
     channels, height, width = (1 if a is None else x.shape[a] for a in axes)
     scale = min(1.0, side / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     room((len(kept), channels, *size), 4, x.where)
     out = torch.empty(len(kept), channels, *size)
+    small: list[bytes] = []
     with np.errstate(over="ignore", invalid="ignore"):
         for rows, part in _chosen_slices(x, kept):
             part = part[:, None] if axes[0] is None else part.transpose(0, *(a for a in axes if a is not None))
             pixels = torch.from_numpy(part.astype(np.float32))
             if size != (height, width):
                 pixels = torch.nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True)
+                small += [thumbnail(as_image(whole)) for whole in part] if x.dtype == np.uint8 else []
             out[rows] = pixels
-    return out
+    return out, tuple(small)
 
 
 def _axes(x: Stored) -> tuple[int | None, int, int]:
@@ -305,8 +308,6 @@ def _range(raw: Tensor, dtype: np.dtype[Any]) -> tuple[float, float]:
 
 def shown_array(x: Tensor, mean: Tensor, std: Tensor, i: int) -> bytes | None:
     """Picture ``i`` of a normalised set as a PNG: back to [0, 1], then to bytes; a fourth channel is left out."""
-    from PIL import Image
-
     raw = x[i] * std.view(-1, 1, 1) + mean.view(-1, 1, 1)
     pixels = raw.mul(255).round_().clamp_(0, 255).to(torch.uint8).numpy()
-    return png(Image.fromarray(pixels[0] if len(pixels) == 1 else pixels[:3].transpose(1, 2, 0)))
+    return png(as_image(pixels))

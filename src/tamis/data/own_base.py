@@ -193,7 +193,7 @@ def standardise_(x: Tensor, where: str) -> tuple[Tensor, Tensor]:
 
     mean = mean_of(torch.zeros(x.shape[1], dtype=torch.float64), square=False)
     std = mean_of(mean, square=True).sqrt_()
-    if (bad := (std > WIDEST).nonzero()).numel():
+    if (bad := (~(std <= WIDEST)).nonzero()).numel():
         raise TamisError(f"{where}: the values of column {int(bad[0, 0])} lie too far apart for float32; rescale them.")
     mean, std = mean.float(), std.float()
     std = torch.where(std > 0, std, torch.ones_like(std))

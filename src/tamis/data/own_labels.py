@@ -41,7 +41,8 @@ def label_texts(values: np.ndarray, where: str) -> list[str | None]:
 
 def _text(value: object) -> str | None:
     if isinstance(value, float | np.floating):
-        value = int(value) if value.is_integer() else None if np.isnan(value) else value
+        whole = value.is_integer() and abs(float(value)) < 2**53
+        value = int(value) if whole else None if np.isnan(value) else value
     if value is None:
         return None
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

@@ -88,9 +88,7 @@ def _fitted(image: Image, side: int) -> Image:
 
 def _squared(pixels: np.ndarray, side: int) -> np.ndarray:
     """``[3, h, w]`` uint8 to ``[3, side, side]``, centred on the picture's own mean colour."""
-    from PIL import Image
-
-    image = _fitted(Image.fromarray(pixels.transpose(1, 2, 0)), side)
+    image = _fitted(as_image(pixels), side)
     square = np.empty((3, side, side), np.uint8)
     square[:] = np.rint(pixels.mean((1, 2), dtype=np.float64)).astype(np.uint8)[:, None, None]
     left, top = (side - image.width) // 2, (side - image.height) // 2
@@ -124,7 +122,7 @@ def decode(
         try:
             image = upright(file, max(side, SHOWN if keep else 0))
             if keep:
-                kept.append(_small(file, image))
+                kept.append(file if isinstance(file, bytes) and len(file) <= _KEPT else thumbnail(image))
             image = image if max(image.size) <= side else _fitted(image, side)
         except Exception as error:  # a damaged file can make a decoder raise anything at all
             skipped.append((position, why_not(error)))
@@ -199,9 +197,15 @@ def png(image: Image) -> bytes:
     return out.getvalue()
 
 
-def _small(file: PictureFile, image: Image) -> bytes:
-    if isinstance(file, bytes) and len(file) <= _KEPT:
-        return file
+def as_image(pixels: np.ndarray) -> Image:
+    """``[C, H, W]`` uint8 as an image: grey for one channel, else the first three as red, green and blue."""
+    from PIL import Image
+
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels[:3].transpose(1, 2, 0)))
+
+
+def thumbnail(image: Image) -> bytes:
+    """A JPEG of at most 96 pixels on the longer side, a few kilobytes: what is kept of a picture without a file."""
     out = io.BytesIO()
     (image if max(image.size) <= SHOWN else _fitted(image, SHOWN)).save(out, "JPEG", quality=85)
     return out.getvalue()

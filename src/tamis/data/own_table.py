@@ -50,8 +50,6 @@ def open_table(path: Path, where: str) -> Table:
         except pl.exceptions.ComputeError:  # a later row is of another type
             frame = _read_csv(path, separator, None)
         return Table(where, frame.schema, (lambda columns: frame.select(columns),), path.parent)
-    except PermissionError:
-        raise
     except damage() as error:
         told = {
             "utf-8": "it is not in UTF-8",
@@ -79,6 +77,9 @@ def _separator(path: Path, where: str) -> str:
     """Counts over the first line, in pieces: a line of ten million columns is refused, not held."""
     counts = dict.fromkeys("\t" if path.suffix.lower() == ".tsv" else ",;\t|", 0)
     with path.open("rb") as stream:
+        if stream.read(2) in (b"\xff\xfe", b"\xfe\xff"):  # the mark of UTF-16, in which every second byte is 0
+            raise TamisError(f"{where} cannot be read as a table (it is not in UTF-8).")
+        stream.seek(0)
         while piece := stream.read(1 << 20):
             line, end, _ = piece.partition(b"\n")
             for separator in counts:
