@@ -266,7 +266,7 @@ def _features(x: Stored, kept: np.ndarray) -> Tensor:
 
 
 def _pictures(x: Stored, kept: np.ndarray, side: int) -> tuple[Tensor, tuple[bytes, ...]]:
-    """``[n, C, h, w]`` float32 in the array's units, its longer edge at most ``side``; and thumbnails of shrunk ones."""
+    """``[n, C, h, w]`` float32 in the array's units, its longer edge at most ``side``; thumbnails of shrunk ones."""
     axes = _axes(x)
     channels, height, width = (1 if a is None else x.shape[a] for a in axes)
     scale = min(1.0, side / max(height, width))
