@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tamis.auditing.folder import read_mark
+from tamis.report.audit import unprotected
 from tamis.study.record import write_whole
 from tamis.types import TamisError
 
@@ -72,26 +73,19 @@ def read_decisions(path: Path, table: pl.DataFrame, names: Sequence[str]) -> dic
         if not index.isdecimal() or int(index) >= table.height:
             raise TamisError(f"{where}: there is no example {index!r}; this audit has 0..{table.height - 1}.")
         at = int(index)
-        if plain(source) != plain(sources[at]):
+        if unprotected(source) != sources[at]:
             raise TamisError(f"{where}: example {at} is {sources[at]!r} and not {source!r}: the audit of other data?")
         if what not in WHAT:
             raise TamisError(f"{where}: there is no decision {what!r}; there are {', '.join(WHAT)}.")
         if at in found:
             raise TamisError(f"{where}: there is an earlier decision about example {at}; keep one.")
+        label = unprotected(label)
         if what == "accept":
             label = label or suggested[at] or ""
-        if what in ("accept", "relabel"):
-            known = {plain(name): name for name in names}
-            if plain(label) not in known:
-                raise TamisError(f"{where}: there is no class {label!r}; there are {', '.join(names[:8])} …")
-            label = known[plain(label)]
+        if what in ("accept", "relabel") and label not in names:
+            raise TamisError(f"{where}: there is no class {label!r}; there are {', '.join(names[:8])} …")
         found[at] = Decision(what, label)
     return found
-
-
-def plain(cell: str) -> str:
-    """A cell without the apostrophe that keeps a spreadsheet from taking it for a formula."""
-    return cell[1:] if cell[:1] == "'" else cell
 
 
 def clean(
