@@ -267,6 +267,12 @@ def test_a_mixture_finds_two_heaps(family: str) -> None:
     assert len(draw(MixtureFilter(family), torch.ones(9))[0].keep) == 9, "one heap of one value is kept whole"  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("family", ["gaussian", "beta"])
+def test_a_mixture_of_one_value_keeps_everything(family: str) -> None:
+    kept = draw(MixtureFilter(family=family), torch.full((10,), 3.0), 10)[0]  # type: ignore[arg-type]
+    assert kept.keep.tolist() == list(range(10))
+
+
 def test_a_mixtures_threshold_is_the_one_that_is_set() -> None:
     draw_ = torch.Generator().manual_seed(5)
     heaps = torch.cat([torch.randn(300, generator=draw_), 2 + torch.randn(300, generator=draw_)])  # they overlap
