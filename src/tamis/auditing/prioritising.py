@@ -10,7 +10,7 @@ from torch import Tensor
 from tamis.selection.policies import POLICIES
 
 SHARE = 1 / 3  # of the examples that top-k and Selective-Backprop 33 % keep
-WORTH = 0.05  # a share of noise among the selected below which nothing is lost
+WORTH = 0.10  # a share of noise among the selected below which nothing is lost
 CERTAIN = 1.5  # times the base rate from which on selection gathers noise
 
 

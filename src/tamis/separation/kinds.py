@@ -17,7 +17,7 @@ from tamis.observe.twins import NEAR, faiss_is_there, twins
 from tamis.observe.typicality import atypicality, profile
 from tamis.separation.evidence import Evidence
 
-STRANGE, WEIRD, WIDTH = 1.0, 2.6, 0.35  # log of the squared distance over the median's
+STRANGE, WEIRD, WIDTH = 1.0, 3.0, 0.35  # log of the squared distance over the median's
 FLATTEST = 8  # the logistic's width in the distance from the usual to "knows nothing"
 
 
@@ -55,7 +55,7 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
       quantile, w an eighth of the way from there to ``1 - 2/K``, where nothing is known;
     - rare: ``isolation (1 - s(...)) (1 - p_mislabeled)``, in a group that hardly touches the rest of its class
       (:func:`~tamis.observe.subgroups.isolation`) and whose median is not strange;
-    - corrupted: ``s((log m - 2.6) / .35) (1 - t) (1 - rare)``: m above 13 times the median, and yet some class fits;
+    - corrupted: ``s((log m - 3) / .35) (1 - t) (1 - rare)``: m above 20 times the median, and yet some class fits;
     - out of distribution: ``t s((log m - 1) / .35)``: far, and no class fits;
     - ambiguous: ``4 p_a p_b (1 - t)``, a and b the two likeliest, the root of the product averaged over networks;
     - duplicate: ``2^-(d / .13)^2``, d the distance to the most alike *earlier* example
