@@ -142,6 +142,8 @@ def test_a_share_of_ten_copies_is_exact(near: float) -> None:
     after, truth = duplicates(0.1, near=near, conflicting=0.5)(clean, stream())
     assert 100 - len(after.x.unique(dim=0)) == 10 - round(10 * near)
     assert int((truth.kind == int(Kind.DUPLICATE | Kind.MISLABELED)).sum()) == 5
+    one = duplicates(0.01, near=near, conflicting=0)(clean, stream())[0]
+    assert 100 - len(one.x.unique(dim=0)) == 1 - int(near), "of a single copy the share is rounded down"
 
 
 def test_conflicting_labels_are_uniform_over_the_others() -> None:
