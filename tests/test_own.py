@@ -335,7 +335,7 @@ def test_larger_pictures_are_shrunk_and_keep_their_aspect() -> None:
     own = from_arrays(noise, [0, 1, 0, 1])
     assert own.data.x.shape == (4, 1, 16, 32)
     means = noise.reshape(4, 16, 3, 32, 3).mean((2, 4)).ravel()
-    assert np.corrcoef(own.data.x.numpy().ravel(), means)[0, 1] > 0.9
+    assert np.corrcoef(own.data.x.numpy().ravel(), means)[0, 1] > 0.8
 
 
 def test_larger_pictures_are_shown_larger_than_they_are_trained_on() -> None:
