@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,8 +223,6 @@ def _summary(
 ) -> dict[str, Any]:  # fmt: skip
     import polars as pl
 
-    from tamis import __version__
-
     table = verdicts.table
     damaged = pl.col("kind").is_in(["corrupted", "out_of_distribution"])
     noise = table.select(pl.when(damaged).then(1.0).otherwise("p_mislabeled")).to_series().to_numpy()
@@ -255,7 +254,11 @@ def _summary(
         "prioritisation": prioritising.as_dict(),
         "effort": effort.as_dict(),
         "costs": {"epochs": ASSUMED.cost(evidence.costs, len(evidence.label)), "seconds": round(seconds, 1)},
-        "versions": {"tamis": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "tamis": metadata.version("tamis"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
         "command": command,
         "finished": finished,
     }
