@@ -18,7 +18,7 @@ On one thread of an AMD EPYC that was shared with a dozen other processes (alone
      200,000   5 s, 34 MB   9 s, 129 MB   182 s, 1.2 GB
    1,000,000   14 s, 185 MB 25 s, 413 MB  not measured
 
-and `separate_one_run` 4.4 s and 507 MB for a million of ten classes. Nothing breaks. With many classes nearly all of the
+and `separate_one_run` 4.4 s and 507 MB for a million of ten classes. Nothing breaks. With many classes nearly all the
 time is the likelihood of scale and transition, which is fitted to 100,000 examples at most. What comes out wrong: of
 1,000 examples the rate is .25 with two classes and .27 with a hundred, for .20; with a hundred there are ten of each.
 """
