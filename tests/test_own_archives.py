@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import shutil
@@ -180,6 +181,22 @@ def test_damaged_archives_are_one_sentence(tmp_path: Path) -> None:
                 continue  # a tar file has no sums; a picture damaged in it is named like any other
             with pytest.raises(TamisError, match=r"cannot be unpacked \(|is empty"):
                 read_unchanged(tmp_path / "b" / name)
+
+
+def test_a_damaged_tar_is_not_taken_for_a_shorter_one(tmp_path: Path) -> None:
+    """Python's own reader ends in silence at a damaged header, and never looks at the checksum of what was packed."""
+    whole = Path(shutil.make_archive(str(tmp_path / "a"), "tar", two_classes(tmp_path / "data"))).read_bytes()
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        last = tar.getmembers()[-1]
+    damaged = whole[: last.offset] + b"?" * 512 + whole[last.offset + 512 :]
+    for name, content in (
+        ("header.tar", damaged),
+        ("header.tar.gz", gzip.compress(damaged)),
+        ("end.tar", whole[: last.offset]),
+        ("sum.tar.gz", gzip.compress(whole)[:-8] + bytes(8)),
+    ):
+        with pytest.raises(TamisError, match=r"cannot be unpacked \("):
+            read_unchanged(put(tmp_path / "damaged" / name, content))
 
 
 def test_twice_the_same_name_and_a_locked_archive(tmp_path: Path) -> None:

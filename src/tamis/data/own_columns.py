@@ -100,8 +100,7 @@ def _numbers_in(series: pl.Series) -> pl.Series:
 def _number(series: pl.Series, rows: np.ndarray, where: str) -> tuple[list[np.ndarray], str]:
     import polars as pl
 
-    plain = series.to_physical() if series.dtype.is_temporal() else series
-    values = np.array(plain.cast(pl.Float64).to_numpy(), np.float64)
+    values = np.array(series.cast(pl.Float64).to_numpy(), np.float64)
     if len(bad := np.flatnonzero(np.isinf(values))):
         raise TamisError(f"{where}: column {quoted(series.name)} is infinite in row {rows[bad[0]]}; mend or drop it.")
     missing = np.isnan(values)
