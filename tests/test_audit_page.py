@@ -22,7 +22,7 @@ from tamis.report.audit import WIDEST, Shown, render, unprotected, write_audit_p
 from tamis.report.audit_words import FULL_MATRIX
 from tamis.types import TamisError
 
-EVIL = "<script>alert(1)</script>\"'&\u2028</script><!--"
+EVIL = "<script>alert(1)</script>\"'&\u2028</script ><!--<script /"
 NAMES = ["cat", "dog", '=1+2, "owl"', "@fox"]
 KINDS = ["clean", "mislabeled", "duplicate", "ambiguous"]
 ROWS = 240
@@ -666,7 +666,8 @@ def test_light_and_dark_can_be_read(shown: Any) -> None:
         assert found["texts"] > 500
         assert found["worst"][0] >= 4.5, (scheme, found["worst"])
     shown.page.emulate_media(media="print")
-    assert not shown.page.locator(".acts, .tools, .dock").first.is_visible()
+    for controls in (".acts", ".tools", ".dock", "header nav", "#pages"):
+        assert not shown.page.locator(controls).first.is_visible(), controls
     assert shown.page.locator(".card").first.is_visible()
 
 
