@@ -103,7 +103,7 @@ def pooled(matrix: Tensor, mass: Tensor, strength: float = POOLING) -> Tensor:
 
 
 def scale_and_transition(
-    log_probabilities: Tensor, given: Tensor, start: Tensor | None = None, rounds: int = 40
+    log_probabilities: Tensor, given: Tensor, start: Tensor | None = None, rounds: int = 20
 ) -> tuple[float, Tensor]:
     """How sure the networks should have been, and the transition, by the likelihood of the given labels.
 
