@@ -81,7 +81,8 @@ def headline(found: Audit) -> list[str]:
         lines.append("also: " + ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in others.items()))
     worst = sorted(summary["per_class"], key=lambda row: -(row["noise_rate"] or 0))[:3]
     lines.append("most in: " + ", ".join(f"{row['name']} {row['noise_rate']:.1%}" for row in worst))
-    lines.append(summary["prioritisation"]["words"])
+    prioritisation = summary["prioritisation"]
+    lines.append(f"prioritising by loss: {prioritisation['verdict']}. {prioritisation['words']}")
     if summary["skipped"]:
         source, why = summary["skipped"][0]
         more = f" and {len(summary['skipped']) - 1} more" if len(summary["skipped"]) > 1 else ""

@@ -60,13 +60,13 @@ def judge_prioritising(loss: Tensor, noise: Tensor) -> Prioritising:
     if among >= WORTH and among >= CERTAIN * base:
         verdict: Literal["hurts", "no difference"] = "hurts"
         words = (
-            f"Prioritising by loss would hurt here: of the third with the highest loss, {among:.0%} is probably noise, "
-            f"against {base:.1%} of all."
+            f"Of the third with the highest loss, {among:.0%} is probably noise, against {base:.1%} of all: that would "
+            "be trained on most."
         )
     else:
         verdict = "no difference"
         words = (
-            f"Prioritising by loss would make little difference here: of the third with the highest loss, {among:.1%} "
-            f"is probably noise, against {base:.1%} of all; on clean data it has not beaten plain training of its cost."
+            f"Of the third with the highest loss, {among:.1%} is probably noise, against {base:.1%} of all; on clean "
+            "data prioritising by loss has not beaten plain training of its cost."
         )
     return Prioritising(verdict, words, SHARE, among, base, use)

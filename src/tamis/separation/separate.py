@@ -29,8 +29,8 @@ class Verdicts:
         table: a row for each example: ``index``, ``label``, ``p_mislabeled``, ``p_corrupted``,
             ``p_out_of_distribution``, ``p_duplicate``, ``p_ambiguous``, ``p_rare`` (null where a kind could not be
             told), ``kind`` (the first of mislabeled, duplicate, out_of_distribution, corrupted, rare, ambiguous whose
-            probability is above one half, or clean), ``suggested_label`` and ``p_suggested`` (null where losses alone
-            were known), ``flagged`` (as mislabeled, at ``fdr``), ``reasons``, ``neighbour`` (the most alike other
+            probability is above one half, or clean; what is flagged is called mislabeled), ``suggested_label`` and
+            ``p_suggested`` (null where losses alone were known), ``flagged`` (as mislabeled, at ``fdr``), ``reasons``, ``neighbour`` (the most alike other
             example, or null), ``confidence`` and ``variability`` (mean and deviation of p(label); null where unknown).
         noise_rate: the estimated share of wrong labels; ``interval``: 95 %, or None where nothing says how sure it is.
         transition: ``[K, K]`` float64, P(given | true), or None.
@@ -108,14 +108,15 @@ def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float =
             missing.append("With two classes a wrong label looks like an ambiguous example of the other class.")
     others = tell_kinds(evidence, features, p)
     told = {"mislabeled": p, **{name: getattr(others, name) for name in ORDER[1:]}}
-    n, kind = len(given), named(told)
+    flagged = flag(p, fdr)
+    n, kind = len(given), named({**told, "mislabeled": torch.where(flagged, 1.0, p)})  # what is flagged is called so
     columns: dict[str, Any] = {"index": torch.arange(n).numpy(), "label": given.numpy()}
     columns |= {f"p_{name}": None if told[name] is None else told[name].numpy() for name in SHOWN}
     columns |= {
         "kind": kind,
         "suggested_label": suggested,
         "p_suggested": chance,
-        "flagged": flag(p, fdr).numpy(),
+        "flagged": flagged.numpy(),
         "reasons": reasons(evidence, others, kind),
         "neighbour": None if others.other is None else others.other.numpy(),
         "confidence": None if evidence.confidence is None else evidence.confidence.numpy(),
