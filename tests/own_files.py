@@ -1,4 +1,4 @@
-"""Real files for the tests of :mod:`tamis.data.own`: pictures, archives, and proof that nothing of them was changed."""
+"""Real files for the tests of :mod:`tamis.own`: pictures, archives, and proof that nothing of them was changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tamis.data.own import Own, read
+from tamis.own.reading import Own, read
 
 
 def pixels(seed: int, height: int = 12, width: int = 12, channels: int = 3) -> np.ndarray:

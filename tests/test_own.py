@@ -19,10 +19,13 @@ from hypothesis import strategies as st
 from own_files import encoded, pixels, put, read_unchanged, shown_size, two_classes
 from PIL import Image
 
-from tamis.data import load, own_arrays, own_base, own_folder
-from tamis.data.own import Own, from_arrays, read
-from tamis.data.own_labels import chosen, classes_of
-from tamis.data.own_pictures import decode
+from tamis.data import load
+from tamis.own import arrays as own_arrays
+from tamis.own import base as own_base
+from tamis.own import folder as own_folder
+from tamis.own.labels import chosen, classes_of
+from tamis.own.pictures import decode
+from tamis.own.reading import Own, from_arrays, read
 from tamis.types import TamisError
 
 EACH_CHANNEL = (0, 2, 3)
@@ -443,7 +446,7 @@ def test_memory_stays_below_twice_the_result(tmp_path: Path) -> None:
     program = """
 import resource, sys
 import torch
-from tamis.data.own import from_arrays, read
+from tamis.own.reading import from_arrays, read
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 from_arrays(torch.rand(4, 3, 32, 32), [0, 1, 0, 1])  # what is imported late is imported now
 before = peak()

@@ -19,8 +19,8 @@ import pytest
 import torch
 from own_files import encoded, pixels, put, read_unchanged, shown_size, two_classes
 
-from tamis.data import own_archive
-from tamis.data.own import read
+from tamis.own import archive as own_archive
+from tamis.own.reading import read
 from tamis.types import TamisError
 
 PNG = encoded(pixels(0))

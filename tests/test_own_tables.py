@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from own_files import encoded, pixels, put, read_unchanged, shown_size
 
-from tamis.data import own_table
-from tamis.data.own import Own, read
+from tamis.own import table as own_table
+from tamis.own.reading import Own, read
 from tamis.types import TamisError
 
 

@@ -48,9 +48,7 @@ def test_a_list_is_counted_by_hand() -> None:
     said = Said(p, Costs(), p, None, torch.tensor([1, 0, 0, 0, 3, 0]), 0.4, (0.3, 0.45))
     row, bins = measure(said, truth, np.array([1, 0, 1, 0, 0, 0], bool))
     assert row["auroc"] == pytest.approx(7 / 9)
-    assert row["auroc_hardest"] == pytest.approx(2 / 3), (
-        "against the third: the first is hard and mislabeled"
-    )
+    assert row["auroc_hardest"] == pytest.approx(2 / 3), "against the third: the first is hard and mislabeled"
     assert row["suggested_right"] == pytest.approx(2 / 3)
     assert (row["rate_estimated"], row["rate_covered"]) == (0.4, 0.0), "half of them are wrong"
     assert (row["flagged_20"], row["fdr_20"], row["recall_20"]) == pytest.approx((4 / 6, 0.5, 2 / 3))

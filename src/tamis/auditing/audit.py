@@ -17,7 +17,7 @@ import torch
 from tamis.auditing.effort import Effort, networks, plan_effort
 from tamis.auditing.folder import Kept, claim
 from tamis.auditing.prioritising import judge_prioritising
-from tamis.data.own import Own, from_arrays, read
+from tamis.own.reading import Own, from_arrays, read
 from tamis.selection.cost import ASSUMED
 from tamis.separation.evidence import Evidence, gather_evidence
 from tamis.separation.separate import Verdicts, separate
@@ -72,9 +72,9 @@ def audit(
     """Train a small network on data that are not fully trusted, and say of each example what is the matter with it.
 
     Args:
-        data: what :func:`tamis.data.own.read` takes: a path, a known name; or the inputs ``x`` ``[N, ...]``.
+        data: what :func:`tamis.own.reading.read` takes: a path, a known name; or the inputs ``x`` ``[N, ...]``.
         y: ``[N]`` labels, where ``data`` are the inputs. names: of the classes then.
-        label, text, embed, limit: see :func:`tamis.data.own.read`.
+        label, text, embed, limit: see :func:`tamis.own.reading.read`.
         out: a folder for ``verdicts.parquet``, ``verdicts.csv``, ``summary.json`` and ``report.html``; a second call
             with the same data and settings goes on where the first stopped. None writes nothing.
         minutes: turned into a fixed number of steps by the price list before training starts. fdr: in (0, 1).

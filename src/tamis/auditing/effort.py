@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from tamis.data.own import Own
 from tamis.loop import Recipe
 from tamis.models import MODELS, build
+from tamis.own.reading import Own
 from tamis.selection.cost import PriceList, measure_prices
 from tamis.types import TamisError
 

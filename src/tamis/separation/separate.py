@@ -30,8 +30,9 @@ class Verdicts:
             ``p_out_of_distribution``, ``p_duplicate``, ``p_ambiguous``, ``p_rare`` (null where a kind could not be
             told), ``kind`` (the first of mislabeled, duplicate, out_of_distribution, corrupted, rare, ambiguous whose
             probability is above one half, or clean; what is flagged is called mislabeled), ``suggested_label`` and
-            ``p_suggested`` (null where losses alone were known), ``flagged`` (as mislabeled, at ``fdr``), ``reasons``, ``neighbour`` (the most alike other
-            example, or null), ``confidence`` and ``variability`` (mean and deviation of p(label); null where unknown).
+            ``p_suggested`` (null where losses alone were known), ``flagged`` (as mislabeled, at ``fdr``), ``reasons``,
+            ``neighbour`` (the most alike other example, or null), ``confidence`` and ``variability`` (mean and
+            deviation of p(label); null where unknown).
         noise_rate: the estimated share of wrong labels; ``interval``: 95 %, or None where nothing says how sure it is.
         transition: ``[K, K]`` float64, P(given | true), or None.
         fdr: the share of clean examples accepted among the flagged.

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import torch
 
-from tamis.data.own_base import Own, Progress, Shown, Skipped, digest_of, reason, room, standardise_
-from tamis.data.own_labels import classes_of
+from tamis.own.base import Own, Progress, Shown, Skipped, digest_of, reason, room, standardise_
+from tamis.own.labels import classes_of
 from tamis.types import Arrays
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def pictures(
     where: str,
     order: Sequence[str] = (),
 ) -> Own:
-    """Decoded pictures with their labels, as :class:`~tamis.data.own_base.Own`; ``labels`` and ``sources`` ``[M]``."""
+    """Decoded pictures with their labels, as :class:`~tamis.own.base.Own`; ``labels`` and ``sources`` ``[M]``."""
     y, names = classes_of(labels, sources, where, order)
     digest = digest_of("pictures", names, sources, y, decoded.pixels)
     x = torch.empty(decoded.pixels.shape, dtype=torch.float32)

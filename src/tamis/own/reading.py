@@ -13,19 +13,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tamis.data import own_archive, own_table
-from tamis.data.own_archive import is_archive, unpack
-from tamis.data.own_arrays import from_arrays, read_npy, read_npz
-from tamis.data.own_base import Own, OwnKind, Progress, Shown, printable, reason, some
-from tamis.data.own_folder import class_root, is_folder, read_folder, visible
-from tamis.data.own_hub import open_hub
-from tamis.data.own_table import Embed, open_table, read_table
 from tamis.data.sources import DATASETS, load
+from tamis.own import archive as archives
+from tamis.own import table as tables
+from tamis.own.archive import is_archive, unpack
+from tamis.own.arrays import from_arrays, read_npy, read_npz
+from tamis.own.base import Own, OwnKind, Progress, Shown, printable, reason, some
+from tamis.own.folder import class_root, is_folder, read_folder, visible
+from tamis.own.hub import open_hub
+from tamis.own.table import Embed, open_table, read_table
 from tamis.types import TamisError
 
 __all__ = ["Own", "OwnKind", "Shown", "from_arrays", "read"]
 
-_FILES = (".npz", ".npy", *own_table.SUFFIXES)
+_FILES = (".npz", ".npy", *tables.SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,11 @@ def _read_path(path: Path, where: str, how: _How) -> Own:
         pass
     if is_archive(path):
         return _read_archive(path, where, how)
-    if suffix in own_table.SUFFIXES:
+    if suffix in tables.SUFFIXES:
         table = open_table(path, where)
         return read_table(table, how.label, how.text, how.embed, how.side, how.limit, how.progress)
     if suffix not in _FILES:
-        known = ", ".join((*_FILES, *own_archive.SUFFIXES))
+        known = ", ".join((*_FILES, *archives.SUFFIXES))
         raise TamisError(f"{where}: nothing is known of files that end in {some([suffix])}; known are {known}.")
     if how.text is not None:
         raise TamisError(f"text= names a column of a table, and {where} holds arrays.")

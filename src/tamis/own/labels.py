@@ -9,7 +9,7 @@ from decimal import Decimal
 import numpy as np
 import torch
 
-from tamis.data.own_base import printable, quoted, some
+from tamis.own.base import printable, quoted, some
 from tamis.types import TamisError, generator
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")

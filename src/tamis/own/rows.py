@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tamis.data.own_base import reason
+from tamis.own.base import reason
 from tamis.types import TamisError
 
 if TYPE_CHECKING:

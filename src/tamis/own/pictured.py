@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tamis.data.own_base import Own, Progress, Shown, printable, quoted
-from tamis.data.own_pictures import SUFFIXES, PictureFile, decode, pictures, shown_file
-from tamis.data.own_rows import Table, rows
+from tamis.own.base import Own, Progress, Shown, printable, quoted
+from tamis.own.pictures import SUFFIXES, PictureFile, decode, pictures, shown_file
+from tamis.own.rows import Table, rows
 from tamis.types import TamisError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def read_pictured(
     side: int,
     progress: Progress | None,
 ) -> Own:
-    """The pictures of the rows ``kept``, with their ``labels``; see :func:`tamis.data.own_table.read_table`.
+    """The pictures of the rows ``kept``, with their ``labels``; see :func:`tamis.own.table.read_table`.
 
     A source is the path that the row names, or "row 17" if the picture is stored in the table.
 

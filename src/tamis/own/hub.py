@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamis.data.own_base import reason, some
-from tamis.data.own_rows import Table, damage
+from tamis.own.base import reason, some
+from tamis.own.rows import Table, damage
 from tamis.types import TamisError
 
 if TYPE_CHECKING:

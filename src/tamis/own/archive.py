@@ -19,7 +19,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from tamis.data.own_base import printable, quoted, reason
+from tamis.own.base import printable, quoted, reason
 from tamis.types import TamisError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tamis.data.own_base import Own, Progress, Shown, printable, reason, some
-from tamis.data.own_labels import chosen
-from tamis.data.own_pictures import SUFFIXES, decode, pictures, shown_file
+from tamis.own.base import Own, Progress, Shown, printable, reason, some
+from tamis.own.labels import chosen
+from tamis.own.pictures import SUFFIXES, decode, pictures, shown_file
 from tamis.types import TamisError
 
 _SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})
@@ -83,7 +83,7 @@ def walk(folder: str, inside: str, home: Path, skipped: list[tuple[str, str]]) -
 
 
 def read_folder(folder: Path, side: int, limit: int | None, progress: Progress | None, where: str) -> Own:
-    """Pictures in class folders, at any depth below them. See :func:`tamis.data.own.read`.
+    """Pictures in class folders, at any depth below them. See :func:`tamis.own.reading.read`.
 
     Raises:
         TamisError: if there is nothing to read, there are no class folders, nothing can be decoded, or the classes

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tamis.data.own_arrays import MOST_COLUMNS
-from tamis.data.own_base import Own, OwnKind, Progress, Shown, digest_of, quoted, reason, room, some, standardise_
-from tamis.data.own_columns import to_numbers
-from tamis.data.own_labels import chosen, classes_of, label_texts
-from tamis.data.own_pictured import picture_column, read_pictured
-from tamis.data.own_rows import Table, damage, rows
+from tamis.own.arrays import MOST_COLUMNS
+from tamis.own.base import Own, OwnKind, Progress, Shown, digest_of, quoted, reason, room, some, standardise_
+from tamis.own.columns import to_numbers
+from tamis.own.labels import chosen, classes_of, label_texts
+from tamis.own.pictured import picture_column, read_pictured
+from tamis.own.rows import Table, damage, rows
 from tamis.types import Arrays, TamisError
 
 if TYPE_CHECKING:

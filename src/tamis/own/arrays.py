@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tamis.data.own_base import Own, OwnKind, Shown, digest_of, quoted, reason, room, some, standardise_
-from tamis.data.own_labels import chosen, classes_of, label_texts
-from tamis.data.own_pictures import as_image, png, shown_file, thumbnail
+from tamis.own.base import Own, OwnKind, Shown, digest_of, quoted, reason, room, some, standardise_
+from tamis.own.labels import chosen, classes_of, label_texts
+from tamis.own.pictures import as_image, png, shown_file, thumbnail
 from tamis.types import Arrays, TamisError
 
 MOST_COLUMNS = 100_000
@@ -151,7 +151,7 @@ def _whole(y: Stored) -> np.ndarray:
 
 
 def from_arrays(x: Any, y: Any, names: Sequence[str] | None = None, *, side: int = 32, limit: int | None = None) -> Own:
-    """A pair of arrays as :class:`~tamis.data.own_base.Own`: features ``[N, D]`` or pictures, with their labels.
+    """A pair of arrays as :class:`~tamis.own.base.Own`: features ``[N, D]`` or pictures, with their labels.
 
     Args:
         x: ``[N, D]`` features, or pictures ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]`` with C of 1, 3 or 4;

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tamis.data.own_base import WIDEST, quoted
+from tamis.own.base import WIDEST, quoted
 from tamis.types import TamisError
 
 if TYPE_CHECKING:
