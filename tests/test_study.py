@@ -197,6 +197,16 @@ def test_a_failing_run_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     assert len([event for event in events if event.kind == "start"]) == 10, "the failed are tried again, the others not"
 
 
+def test_a_plan_that_grew_goes_on_with_its_records(tmp_path: Path) -> None:
+    folder.claim(TINY, tmp_path)
+    larger = dataclasses.replace(TINY, methods=(*TINY.methods, "top_k(keep=0.25)"))
+    folder.claim(larger, tmp_path)
+    with pytest.raises(TamisError, match="records of another plan"):
+        folder.claim(TINY, tmp_path)
+    with pytest.raises(TamisError, match="records of another plan"):
+        folder.claim(dataclasses.replace(larger, name="other"), tmp_path)
+
+
 def test_out_is_taken_only_where_it_is_ours(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(TamisError, match="records of another plan"):
         folder.claim(dataclasses.replace(TINY, methods=()), whole)
