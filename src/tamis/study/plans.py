@@ -65,6 +65,7 @@ CATALOGUE = (
     "mixture_filter(family='beta', threshold=0.5, warmup=2)",
     "align_prune(drop=0.5, until=0.875)",
     "divbs(keep=0.1)",
+    "guarded(settle=3, wrong=0.5, relook=0.1, floor=0.03)",
 )
 
 SEPARATORS_COMPARED = (  # ours first: it is repeated on further seeds
