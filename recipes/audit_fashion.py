@@ -20,7 +20,8 @@ from PIL import Image
 
 import tamis
 from tamis.corrupt import injector
-from tamis.data import load, subset
+from tamis.data import load
+from tamis.data.dataset import subset_index
 from tamis.study.detection import auroc
 from tamis.types import Arrays, generator
 
@@ -41,7 +42,8 @@ def as_folder(data: Arrays, place: Path) -> None:
 
 
 def one(name: str) -> str:
-    clean = subset(load("fashion_mnist", normalised=False), 20_000, 123).train
+    whole = load("fashion_mnist", normalised=False).train
+    clean = whole.take(subset_index(len(whole.y), 20_000, 123))
     data, truth = injector(*SETS[name])(clean, generator(0, "corrupt"))
     with tempfile.TemporaryDirectory() as place:
         start = time.perf_counter()
