@@ -18,6 +18,7 @@ from tamis.selection.policies import policy
 from tamis.study.separators import SEPARATORS
 from tamis.types import TamisError
 
+SCORING = 500  # passes' worth of work: further trainings, gradients of every example, neighbours in every layer
 SCHEMA = 1  # of a run's record: raised when what a record means changes, so that old ones are not taken for new
 
 
@@ -134,7 +135,7 @@ class Plan:
                 relative *= 1 / 3 + chosen.keep if chosen.level == "batch" else chosen.keep
             looked_at = (1 + job.points) * (10_000 + (4 * job.setting.watch if job.watched else 0))
             evaluating = looked_at / size / 3  # a look is a forward, about a third of a step
-            seconds += (relative + evaluating) * per_pass
+            seconds += (relative + evaluating + (SCORING if job.scores else 0)) * per_pass
         return seconds / 3600 / max(1, workers)
 
     def check(self) -> Plan:
