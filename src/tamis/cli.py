@@ -43,7 +43,7 @@ def root(
 @app.command()
 def study(
     plan: Annotated[str, typer.Argument(help="A built-in plan ('tamis study --list') or a .toml file.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Where records go [default: results/<plan>].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where records go (default: results/<plan>).")] = None,
     data: Annotated[str, typer.Option(help="Another data set, all of it, for every setting of the plan.")] = "",
     workers: Annotated[int, typer.Option(help="Runs at a time, one thread each.", min=1)] = min(2, os.cpu_count() or 1),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -101,7 +101,7 @@ def audit(
         str | None,
         typer.Option(help="module:function of yours that turns a list of N texts into an array [N, D]."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where results go [default: audits/<name of the data>].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where results go (default: audits/<name of the data>).")] = None,
     minutes: Annotated[float, typer.Option(help="Time to spend; becomes a fixed number of steps.")] = 10.0,
     fdr: Annotated[float, typer.Option(help="Share of false alarms accepted among the flagged.")] = 0.05,
     model: Annotated[str, typer.Option(help="auto, mlp, convnet or resnet9.")] = "auto",
@@ -117,10 +117,11 @@ def audit(
     ] = False,
     copy: Annotated[bool, typer.Option("--copy", help="With cleaned/: a corrected copy of the data, too.")] = False,
 ) -> None:
-    """Audit your own data: which labels are probably wrong, what else is the matter, and a page to act on.
+    """Audit your own data: which labels are probably wrong, and what else is the matter.
 
-    Trains a small network on your data and writes verdicts.csv and .parquet, summary.json and report.html. Nothing of
-    yours is changed. Ctrl-C writes what is known so far; the same command again goes on from there.
+    Writes verdicts.csv and .parquet, summary.json and a page to act on, report.html.
+    Nothing of yours is changed. Ctrl-C writes what is known so far;
+    the same command again goes on from there.
 
     [bold]Examples[/bold]
 
