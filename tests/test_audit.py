@@ -27,6 +27,7 @@ from tamis.corrupt import injector
 from tamis.data import load
 from tamis.selection.cost import PriceList
 from tamis.separation.evidence import Fold
+from tamis.study.folder import held
 from tamis.types import Costs, TamisError
 
 FAST = PriceList(forward=1e-9, step=3e-9)
@@ -215,6 +216,21 @@ def test_a_corrected_table_keeps_its_columns_as_they_were(tmp_path: Path) -> Non
         copied = list(csv.reader(file))
     rows[2][3] = "cat"
     assert copied == [["id", "size", "note", "kind"], *rows[:4], *rows[5:]]
+
+
+def test_a_corrected_table_keeps_its_separator(tmp_path: Path) -> None:
+    lines = ["size;kind", *(f"{i},5;{'cat' if i % 2 else 'dog'}" for i in range(60))]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    found = tamis.audit(tmp_path / "t.csv", label="kind", minutes=0.001)
+    clean(found.table, found.names, str(tmp_path / "t.csv"), tmp_path, label="kind", copy=True, decisions={})
+    assert (tmp_path / "cleaned" / "data.csv").read_text() == "\n".join(lines) + "\n"
+
+
+def test_two_audits_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    x, y, _ = digits()
+    tamis.audit(x[:100], y[:100], out=tmp_path / "out", minutes=0.001)
+    with held(tmp_path / "out", "audit"), pytest.raises(TamisError, match="another audit is running"):
+        tamis.audit(x[:100], y[:100], out=tmp_path / "out", minutes=0.001)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import tamis
 from tamis.corrupt.copies import duplicates
+from tamis.observe.duplicates import NEAR, find_duplicates
+from tamis.observe.strangeness import profile, strangeness
 from tamis.observe.subgroups import isolation
-from tamis.observe.twins import NEAR, twins
-from tamis.observe.typicality import atypicality, profile
 from tamis.separation.evidence import Evidence
 from tamis.separation.kinds import tell_kinds
 from tamis.study.detection import auroc
@@ -34,7 +34,7 @@ def test_profile_sees_noise_shuffled_pixels_and_blur() -> None:
     x[:5] += 1.0 * torch.randn(5, 1, 16, 16, generator=draw(2))
     x[5:10] = x[5:10].flatten(1)[:, torch.randperm(256, generator=draw(3))].reshape(5, 1, 16, 16)
     x[10:15] = torch.nn.functional.avg_pool2d(x[10:15], 5, 1, 2, count_include_pad=False)
-    strange = atypicality(profile(x), torch.zeros(600, dtype=torch.int64))
+    strange = strangeness(profile(x), torch.zeros(600, dtype=torch.int64))
     assert strange[15:].median() == pytest.approx(1, abs=0.1)
     for part in (strange[:5], strange[5:10], strange[10:15]):
         assert part.min() > strange[15:].quantile(0.99)
@@ -44,7 +44,7 @@ def test_distance_is_mahalanobis_of_the_central_part() -> None:
     f = torch.randn(4000, 3, generator=draw(0), dtype=torch.float64) @ torch.tensor(
         [[2.0, 0.5, 0], [0, 1, 0], [0, 0, 0.1]], dtype=torch.float64
     )
-    found = atypicality(f, torch.zeros(4000, dtype=torch.int64))
+    found = strangeness(f, torch.zeros(4000, dtype=torch.int64))
     plain = ((f - f.mean(0)) @ torch.linalg.inv(torch.cov(f.T)) * (f - f.mean(0))).sum(1)
     assert np.corrcoef(found.log(), (plain / plain.median()).log())[0, 1] > 0.995
     assert found.median() == pytest.approx(1)
@@ -53,7 +53,7 @@ def test_distance_is_mahalanobis_of_the_central_part() -> None:
 def test_a_fifth_that_is_strange_does_not_hide_itself() -> None:
     f = torch.randn(500, 4, generator=draw(0))
     f[:100] += 6.0
-    found = atypicality(f, torch.zeros(500, dtype=torch.int64))
+    found = strangeness(f, torch.zeros(500, dtype=torch.int64))
     assert found[:100].min() > found[100:].max(), "a plain covariance would be stretched by them"
 
 
@@ -61,9 +61,9 @@ def test_each_group_has_its_own_usual_and_small_ones_share_one() -> None:
     f = torch.randn(400, 2, generator=draw(0))
     f[200:] += 50.0
     group = torch.arange(400) // 200
-    assert atypicality(f, group).quantile(0.9) < 5, "far from the other group is usual"
+    assert strangeness(f, group).quantile(0.9) < 5, "far from the other group is usual"
     group[:3] = 2  # three of a third group: judged by everything
-    assert bool(atypicality(f, group).isfinite().all())
+    assert bool(strangeness(f, group).isfinite().all())
 
 
 @given(st.integers(2, 40), st.integers(1, 40), st.integers(0, 2**31))
@@ -72,7 +72,7 @@ def test_profile_of_anything_is_finite(n: int, wide: int, seed: int) -> None:
     x = torch.randn(n, wide, generator=draw(seed)).round()
     assert bool(profile(x).isfinite().all())
     assert bool(profile(torch.zeros(n, wide)).isfinite().all()), "constant inputs"
-    assert bool(atypicality(profile(x), torch.zeros(n, dtype=torch.int64)).isfinite().all())
+    assert bool(strangeness(profile(x), torch.zeros(n, dtype=torch.int64)).isfinite().all())
 
 
 def test_wide_inputs_are_seen_through_random_axes() -> None:
@@ -80,14 +80,14 @@ def test_wide_inputs_are_seen_through_random_axes() -> None:
     x[7] *= 3
     f = profile(x)
     assert f.shape[1] <= 24
-    assert int(atypicality(f[:, -3:], torch.zeros(60, dtype=torch.int64)).argmax()) == 7
+    assert int(strangeness(f[:, -3:], torch.zeros(60, dtype=torch.int64)).argmax()) == 7
 
 
 def test_inputs_are_not_edited_nor_global_generators_moved() -> None:
     x = torch.rand(100, 1, 8, 8, generator=draw(0))
     before, state = x.clone(), torch.get_rng_state()
-    atypicality(profile(x), torch.zeros(100, dtype=torch.int64))
-    twins(x)
+    strangeness(profile(x), torch.zeros(100, dtype=torch.int64))
+    find_duplicates(x)
     isolation(x, torch.zeros(100, dtype=torch.int64))
     assert torch.equal(x, before)
     assert torch.equal(torch.get_rng_state(), state)
@@ -118,7 +118,7 @@ def test_half_a_class_is_not_rare_and_neither_are_a_few() -> None:
 def test_every_copy_is_found_and_little_else() -> None:
     data = Arrays(smooth_pictures(800, 5), torch.arange(800) % 4, 4)
     copied, truth = duplicates(0.1)(data, draw(0))
-    found = twins(copied.x)
+    found = find_duplicates(copied.x)
     is_copy = truth.kind > 0
     earlier = found.other < torch.arange(800)
     assert bool((found.distance[is_copy] < NEAR).all())
@@ -133,17 +133,17 @@ def test_exact_copies_of_any_shape(shape: tuple[int, ...]) -> None:
     x[25] = x[10]
     x[0] = 0.0
     x[1] = -0.0
-    found = twins(x)
+    found = find_duplicates(x)
     assert found.other[[10, 20, 25, 0, 1]].tolist() == [20, 10, 10, 1, 0]
     assert found.distance[[10, 20, 25, 0, 1]].max() == 0
     assert found.distance[2:10].min() > 0
 
 
 def test_all_alike_and_two_examples() -> None:
-    assert twins(torch.zeros(5, 3)).distance.max() == 0
-    assert twins(torch.tensor([[0.0], [1.0]])).other.tolist() == [1, 0]
+    assert find_duplicates(torch.zeros(5, 3)).distance.max() == 0
+    assert find_duplicates(torch.tensor([[0.0], [1.0]])).other.tolist() == [1, 0]
     with pytest.raises(TamisError, match="at least two"):
-        twins(torch.zeros(1, 3))
+        find_duplicates(torch.zeros(1, 3))
 
 
 def told(p: torch.Tensor, **more: torch.Tensor) -> Evidence:

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tamis.auditing.effort import Effort, networks, plan_effort
-from tamis.auditing.folder import Kept, claim
+from tamis.auditing.folder import MARK, Kept, claim
 from tamis.auditing.prioritising import judge_prioritising
 from tamis.own.reading import Own, from_arrays, read
 from tamis.selection.cost import ASSUMED
 from tamis.separation.evidence import Evidence, gather_evidence
 from tamis.separation.separate import Verdicts, separate
+from tamis.study.folder import held
 from tamis.study.record import write_json, write_whole
 from tamis.types import TamisError
 
@@ -86,7 +88,8 @@ def audit(
         The audit. On Ctrl-C after the first run it is what that run knows, with ``finished`` False.
 
     Raises:
-        TamisError: data that cannot be read, a folder that is not an audit's, settings out of range.
+        TamisError: data that cannot be read, a folder that is not an audit's or in which one is running, settings out
+            of range.
         KeyboardInterrupt: stopped before anything was known.
 
     Example:
@@ -108,26 +111,21 @@ def audit(
     networks(own, minutes, model)  # what cannot be done is refused before anything is written
     folder = None if out is None else Path(out)
     settings = {"data": own.digest, "model": model, "minutes": minutes, "seed": seed, "fdr": fdr}
-    kept = None
-    if folder is not None:
-        held = claim(folder, {**settings, "effort": None}, fresh)
-        kept = Kept(folder)
-    if folder is not None and held["effort"] is not None:
-        effort = Effort(**held["effort"])
-    else:
-        effort, _ = plan_effort(own, minutes, model, device)
+    settled = None if folder is None else claim(folder, {**settings, "effort": None}, fresh)["effort"]
+    with nullcontext() if folder is None else held(folder, "audit"):
+        effort = Effort(**settled) if settled else plan_effort(own, minutes, model, device)[0]
         if folder is not None:
-            write_json(folder / "audit.json", {**settings, "effort": effort.as_dict()})
-    evidence, finished = _evidence(own, effort, device, seed, kept, tell)
-    tell("separating", 0.0)
-    verdicts = separate(evidence, features=own.data.x, fdr=fdr)
-    tell("separating", 1.0)
-    table = _table(own, verdicts)
-    seconds = time.perf_counter() - start
-    summary = _summary(own, verdicts, evidence, effort, seconds, _title(data), command, finished)
-    found = Audit(table, summary, own.names, own, folder, finished)
-    if folder is not None:
-        write(found, folder, tell)
+            write_json(folder / MARK, {**settings, "effort": effort.as_dict()})
+        kept = None if folder is None else Kept(folder)
+        evidence, finished = _evidence(own, effort, device, seed, kept, tell)
+        tell("separating", 0.0)
+        verdicts = separate(evidence, features=own.data.x, fdr=fdr)
+        tell("separating", 1.0)
+        seconds = time.perf_counter() - start
+        summary = _summary(own, verdicts, evidence, effort, seconds, _title(data), command, finished)
+        found = Audit(_table(own, verdicts), summary, own.names, own, folder, finished)
+        if folder is not None:
+            write(found, folder, tell)
         if kept is not None and finished:
             kept.clear()
     return found

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tamis.auditing.folder import read_mark
+from tamis.own.arrays import Y_KEYS
+from tamis.own.table import SUFFIXES, separator_of
 from tamis.report.audit import unprotected
 from tamis.study.record import write_whole
 from tamis.types import TamisError
@@ -147,7 +149,7 @@ def _copy(data: Path, place: Path, kept: Sequence[tuple[int, str, str, str, str]
                 to = to.with_name(f"{to.stem}_{to.suffix}" if to.suffix else f"{to.name}_")
             shutil.copy2(origin, to)
         return target
-    if data.suffix.lower() in (".csv", ".tsv", ".parquet"):
+    if data.suffix.lower() in SUFFIXES:
         return _copy_table(data, place, kept, label)
     if data.suffix.lower() == ".npz":
         return _copy_arrays(data, place, kept, label)
@@ -162,9 +164,11 @@ def _copy_table(data: Path, place: Path, kept: Sequence[tuple[int, str, str, str
     if label is None:
         raise TamisError(f"--label must name the label column of {data} for a corrected copy.")
     suffix = data.suffix.lower()
-    separator = "\t" if suffix == ".tsv" else ","
+    separator = "," if suffix == ".parquet" else separator_of(data, str(data))
     frame = (
-        pl.read_parquet(data) if suffix == ".parquet" else pl.read_csv(data, separator=separator, infer_schema=False)
+        pl.read_parquet(data, glob=False)
+        if suffix == ".parquet"
+        else pl.read_csv(data, separator=separator, infer_schema=False, glob=False)
     )
     rows = [int(source.removeprefix("row ")) for _, source, _, _, _ in kept]
     part = frame[rows].with_columns(pl.Series(label, [name for _, _, name, _, _ in kept]).cast(frame.schema[label]))
@@ -182,7 +186,7 @@ def _copy_arrays(data: Path, place: Path, kept: Sequence[tuple[int, str, str, st
 
     with np.load(data, allow_pickle=False) as arrays:
         found = {name: arrays[name] for name in arrays.files}
-    key = label or next((name for name in ("y", "labels", "label", "Y", "targets") if name in found), None)
+    key = label or next((name for name in Y_KEYS if name in found), None)
     if key is None or key not in found:
         raise TamisError(f"--label must name the array of labels in {data} for a corrected copy.")
     rows = [int(source.removeprefix("row ")) for _, source, _, _, _ in kept]

@@ -44,7 +44,7 @@ def open_table(path: Path, where: str) -> Table:
             _not_too_wide(len(types), where)
             read = partial(pl.read_parquet, path, glob=False)
             return Table(where, types, (lambda columns: read(columns=list(columns)),), path.parent)
-        separator = _separator(path, where)
+        separator = separator_of(path, where)
         try:
             frame = _read_csv(path, separator, 10_000)
         except pl.exceptions.ComputeError:  # a later row is of another type
@@ -73,7 +73,7 @@ def _read_csv(path: Path, separator: str, looked_at: int | None) -> pl.DataFrame
     )
 
 
-def _separator(path: Path, where: str) -> str:
+def separator_of(path: Path, where: str) -> str:
     """Counts over the first line, in pieces: a line of ten million columns is refused, not held."""
     counts = dict.fromkeys("\t" if path.suffix.lower() == ".tsv" else ",;\t|", 0)
     with path.open("rb") as stream:

@@ -13,16 +13,15 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tamis.loop import Recipe
 from tamis.observe.features import logits, penultimate
 from tamis.observe.out_of_fold import folds_of
-from tamis.observe.posterior import corrected_loss, transition
-from tamis.sieve import Sieve
+from tamis.observe.posterior import transition
+from tamis.separation.student import Network, Student
 from tamis.types import Arrays, Costs, TamisError, generator
 
-Network = Callable[[int], nn.Module]
 Part = TypeVar("Part")
 
 
@@ -97,7 +96,7 @@ def gather_evidence(
         TamisError: too few passes to look twice, folds that leave less than a batch.
 
     Example:
-        >>> import tamis
+        >>> from torch import nn
         >>> data = Arrays(torch.randn(60, 4), torch.arange(60) % 2, 2)
         >>> small = Recipe(batch=10)
         >>> found = gather_evidence(data, lambda seed: nn.Linear(4, 2), recipe=small, passes=3, fold_passes=3)
@@ -138,12 +137,12 @@ def one_run(
     """
     _enough(passes)
     n, classes = len(data.y), data.classes
-    student = _Student(data, network(seed), recipe, passes, seed, _start(classes))
+    student = Student(data, network(seed), recipe, passes, seed, matrix=_start(classes))
     y, mean = data.y.cpu(), torch.zeros(n, classes)
     looks, own = torch.zeros(n), _Own(n)
     for number in range(passes):
-        log_p, seen = student.one_pass()
-        p = log_p.exp() * seen[:, None]
+        said, seen = student.one_pass()
+        p = said.log_softmax(1).exp() * seen[:, None]
         mean, looks = (p, seen) if number <= IGNORED else (mean + p, looks + seen)  # the first is for the matrix alone
         own = _Own(n) if number <= IGNORED else own
         own.see(p.gather(1, y[:, None])[:, 0], seen)
@@ -204,7 +203,7 @@ def cross_fit(
         )
     parts = []
     for k in range(folds):
-        student = _Student(data, network(seed + k), recipe, passes, seed + k, matrix, fold == k)
+        student = Student(data, network(seed + k), recipe, passes, seed + k, matrix=matrix, held=fold == k)
         mine = _part(progress, k / folds, (k + 1) / folds)
         parts.append(keep(f"fold-{k}", lambda student=student, mine=mine: _fold(student, passes, mine)))  # type: ignore[misc]
     views, own = torch.stack([part.view for part in parts]), _Own(n)
@@ -218,14 +217,14 @@ def cross_fit(
     )  # fmt: skip
 
 
-def _fold(student: _Student, passes: int, progress: Callable[[float], None] | None) -> Fold:
+def _fold(student: Student, passes: int, progress: Callable[[float], None] | None) -> Fold:
     data, held = student.data, student.held.nonzero().squeeze(1)
     n, y = len(data.y), data.y.cpu()
     said, times, own = torch.zeros(n, data.classes), torch.zeros(n), _Own(len(held))
     for number in range(passes):
-        log_p, seen = student.one_pass()
+        met, seen = student.one_pass()
         if number >= IGNORED:
-            said += log_p
+            said += met.log_softmax(1) * seen[:, None]
             times += seen
             log_p = logits(student.model, data.x[held]).float().log_softmax(1).cpu()
             said[held] += log_p
@@ -258,42 +257,6 @@ class _Own:
         looks, _, total, square = self.sums
         mean = torch.where(looks > 0, total / looks, torch.nan)
         return mean, (square / looks - mean**2).clamp(min=0).sqrt()
-
-
-class _Student:
-    """A network that trains on all but the ``held``, through a transition matrix."""
-
-    def __init__(
-        self, data: Arrays, model: nn.Module, recipe: Recipe, passes: int, seed: int, matrix: Tensor,
-        held: Tensor | None = None,
-    ) -> None:  # fmt: skip
-        self.data, self.model, self.recipe, self.matrix = data, model, recipe, matrix
-        self.held = torch.zeros(len(data.y), dtype=torch.bool) if held is None else held
-        self.sieve = Sieve(
-            len(data.y), "uniform", budget=passes, unit="passes", seed=seed, record=(), exclude=held,
-            loss_fn=lambda outputs, y: corrected_loss(outputs, self.matrix, y),
-        )  # fmt: skip
-        self.batches = self.sieve.batches(recipe.batch, drop_last=True)
-        self.optimizer = torch.optim.SGD(
-            model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0,
-            weight_decay=recipe.weight_decay,
-        )  # fmt: skip
-
-    def one_pass(self) -> tuple[Tensor, Tensor]:
-        """A pass: log p ``[N, K]`` as each example was met, 0 where it was not, and whether it was ``[N]``."""
-        n = len(self.data.y)
-        said, seen = torch.zeros(n, self.data.classes), torch.zeros(n)
-        self.model.train()
-        for drawn in self.batches:
-            index = torch.tensor(drawn)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.recipe.lr_at(self.sieve.fraction)
-            outputs = self.model(self.data.x[index])
-            self.sieve.loss(index, outputs, self.data.y[index]).backward()
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            said[index], seen[index] = outputs.detach().float().log_softmax(1).cpu(), 1.0
-        return said, seen
 
 
 def _start(classes: int) -> Tensor:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tamis.observe.duplicates import NEAR, faiss_is_there, find_duplicates
 from tamis.observe.neighbours import EXACT_LIMIT
+from tamis.observe.strangeness import profile, strangeness
 from tamis.observe.subgroups import isolation
-from tamis.observe.twins import NEAR, faiss_is_there, twins
-from tamis.observe.typicality import atypicality, profile
 from tamis.separation.evidence import Evidence
 
 STRANGE, WEIRD, WIDTH = 1.0, 3.0, 0.35  # log of the squared distance over the median's
@@ -49,7 +49,7 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
     """Corrupted, out-of-distribution, duplicate, ambiguous and rare examples.
 
     With m the squared distance of an input from what is usual in its class over the median's
-    (:func:`~tamis.observe.typicality.atypicality`), s the logistic function, and p the networks' mean probabilities:
+    (:func:`~tamis.observe.strangeness.strangeness`), s the logistic function, and p the networks' mean probabilities:
 
     - torn: ``t = s((r - (r_90 + 1 - 2/K) / 2) / w)``, r the mass outside the two likeliest classes, r_90 its 90 %
       quantile, w an eighth of the way from there to ``1 - 2/K``, where nothing is known;
@@ -59,7 +59,7 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
     - out of distribution: ``t s((log m - 1) / .35)``: far, and no class fits;
     - ambiguous: ``4 p_a p_b (1 - t)``, a and b the two likeliest, the root of the product averaged over networks;
     - duplicate: ``2^-(d / .13)^2``, d the distance to the most alike *earlier* example
-      (:func:`~tamis.observe.twins.twins`); all but the first of a group.
+      (:func:`~tamis.observe.duplicates.find_duplicates`); all but the first of a group.
 
     Args:
         evidence: whose probabilities say what class an example is taken for.
@@ -88,8 +88,8 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
     if features is None:
         missing.append("Without inputs or features no example is told to be corrupted, foreign, duplicate or rare.")
         return Kinds(ambiguous=ambiguous, missing=tuple(missing))
-    strangeness = atypicality(profile(features), group)
-    log_m = strangeness.clamp(min=1e-12).log()
+    strange = strangeness(profile(features), group)
+    log_m = strange.clamp(min=1e-12).log()
     rare = side = None
     if int(torch.bincount(group).max()) > EXACT_LIMIT and not faiss_is_there():
         missing.append("Rare groups were not sought: a class has more than 100,000 examples; install faiss-cpu for it.")
@@ -100,7 +100,7 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
     foreign = None
     if torn is not None:
         corrupted, foreign = corrupted * (1 - torn), torn * _beyond(log_m, STRANGE)
-    alike = twins(features)
+    alike = find_duplicates(features)
     if not alike.searched:
         missing.append(
             "Only exact duplicates were sought among more than 100,000 examples; install faiss-cpu for more."
@@ -108,7 +108,7 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
     earlier = (alike.other >= 0) & (alike.other < torch.arange(n))
     duplicate = torch.where(earlier, torch.exp2(-((alike.distance / NEAR) ** 2)), 0.0)
     return Kinds(
-        corrupted, foreign, duplicate, ambiguous, rare, strangeness, alike.other, alike.distance, side, tuple(missing)
+        corrupted, foreign, duplicate, ambiguous, rare, strange, alike.other, alike.distance, side, tuple(missing)
     )
 
 

@@ -18,10 +18,10 @@ from tamis.loop import Recipe
 from tamis.observe.calibration import anchored, at_rate, confusion, doubted, pooled
 from tamis.observe.features import penultimate
 from tamis.observe.posterior import flag, true_label
-from tamis.separation.evidence import Evidence, Network
+from tamis.separation.evidence import Evidence
 from tamis.separation.separate import Verdicts
+from tamis.separation.student import Network, Student
 from tamis.separation.words import SHOWN, named
-from tamis.sieve import Sieve
 from tamis.types import Arrays, Costs, TamisError
 
 EARLY = (1, 4)  # of ten passes: after the first a network knows the classes, after the fourth it knows the labels
@@ -48,28 +48,13 @@ def plain_run(
     Returns:
         What it took: training and nothing else.
     """
-    sieve = Sieve(len(data.y), "uniform", budget=passes, unit="passes", seed=seed, record=())
-    batches = sieve.batches(recipe.batch, drop_last=True)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-    )  # fmt: skip
-    model.train()
+    student = Student(data, model, recipe, passes, seed)
     for number in range(passes):
-        said = torch.full((len(data.y), data.classes), torch.nan)
-        for drawn in batches:
-            index = torch.tensor(drawn)
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr_at(sieve.fraction)
-            outputs = model(data.x[index])
-            sieve.loss(index, outputs, data.y[index]).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            said[index] = outputs.detach().float().cpu()
-        see(number, said)
+        said, met = student.one_pass()
+        see(number, torch.where(met[:, None] > 0, said, torch.nan))
         if progress is not None:
             progress((number + 1) / passes)
-    return sieve.costs
+    return student.sieve.costs
 
 
 def watch_one_run(

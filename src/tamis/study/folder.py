@@ -64,8 +64,8 @@ def claim(plan: Plan, out: Path, fresh: bool = False) -> None:
 
 
 @contextmanager
-def held(out: Path) -> Iterator[None]:
-    """Hold ``out`` against a second study in it; the hold ends with the process, however it ends.
+def held(out: Path, what: str = "study") -> Iterator[None]:
+    """Hold ``out`` against a second study, or whatever else works in it; however the process ends, the hold ends with it.
 
     Raises:
         TamisError: another process holds it.
@@ -83,7 +83,7 @@ def held(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise TamisError(f"another study is running in {out}; wait for it, or name another folder.") from None
+            raise TamisError(f"another {what} is running in {out}; wait for it, or name another folder.") from None
         yield
 
 

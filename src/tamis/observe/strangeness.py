@@ -52,7 +52,7 @@ def profile(x: Tensor) -> Tensor:
     return torch.cat([_profile(part.detach().cpu().float(), mean, axes, edges) for part in x.split(ROWS)])
 
 
-def atypicality(profiles: Tensor, group: Tensor) -> Tensor:
+def strangeness(profiles: Tensor, group: Tensor) -> Tensor:
     """Squared distance of an input from what is usual in its group; 1 is the median. Higher is stranger.
 
     Formula: ``m_i = (f_i - mu)^T C^-1 (f_i - mu) / median``, mu and C the mean and covariance of the three quarters
@@ -71,7 +71,7 @@ def atypicality(profiles: Tensor, group: Tensor) -> Tensor:
     Example:
         >>> f = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
         >>> f[7] = torch.tensor([9.0, -9.0])
-        >>> int(atypicality(f, torch.zeros(200, dtype=torch.int64)).argmax())
+        >>> int(strangeness(f, torch.zeros(200, dtype=torch.int64)).argmax())
         7
 
     Fails when: more than a quarter of a group is strange in one way: that is then usual.

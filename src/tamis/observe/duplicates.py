@@ -1,4 +1,4 @@
-"""Twins: examples that are copies of others, exact or nearly so."""
+"""Duplicates: examples that are copies of others, exact or nearly so."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEAR = 0.13  # of the typical distance between neighbours
 SHIFTS = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1))
 
 
-class Twins(NamedTuple):
+class Duplicates(NamedTuple):
     """For each example: how far its most alike other example is, and which that is.
 
     Attributes:
@@ -32,7 +32,7 @@ class Twins(NamedTuple):
     searched: bool
 
 
-def twins(x: Tensor) -> Twins:
+def find_duplicates(x: Tensor) -> Duplicates:
     """The most alike other example of each: exact copies by their numbers, near ones among nearest neighbours.
 
     The distance is Euclidean; of pictures ``[N, C, H, W]`` it is the least over shifts by a pixel, of what overlaps,
@@ -48,7 +48,7 @@ def twins(x: Tensor) -> Twins:
         >>> x = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         >>> x[30] = x[4]
         >>> x[31, :, 1:] = x[5, :, :-1]
-        >>> found = twins(x)
+        >>> found = find_duplicates(x)
         >>> found.other[30].item(), found.distance[30].item(), found.other[31].item(), found.distance[31].item() < 0.01
         (4, 0.0, 5, True)
 
@@ -58,11 +58,11 @@ def twins(x: Tensor) -> Twins:
     """
     n = len(x)
     if n < 2:
-        raise TamisError(f"twins need at least two examples, and there are {n}.")
+        raise TamisError(f"duplicates need at least two examples, and there are {n}.")
     x = x.detach().cpu().float()
     exact = _exact(x)
     if n > EXACT_LIMIT and not faiss_is_there():
-        return Twins(torch.where(exact >= 0, 0.0, torch.inf).double(), exact, False)
+        return Duplicates(torch.where(exact >= 0, 0.0, torch.inf).double(), exact, False)
     wide = min(CANDIDATES, n - 1)
     index = nearest(_descriptor(x), wide, "euclidean")[1]
     distance = torch.cat(
@@ -73,7 +73,7 @@ def twins(x: Tensor) -> Twins:
     unit = typical.median() if len(typical) else torch.tensor(1.0, dtype=torch.float64)
     other = index.gather(1, best.indices[:, None])[:, 0]
     found = exact >= 0
-    return Twins(torch.where(found, 0.0, best.values / unit), torch.where(found, exact, other), True)
+    return Duplicates(torch.where(found, 0.0, best.values / unit), torch.where(found, exact, other), True)
 
 
 def _exact(x: Tensor) -> Tensor:
