@@ -65,7 +65,7 @@ def claim(plan: Plan, out: Path, fresh: bool = False) -> None:
 
 @contextmanager
 def held(out: Path, what: str = "study") -> Iterator[None]:
-    """Hold ``out`` against a second study, or whatever else works in it; however the process ends, the hold ends with it.
+    """Hold ``out`` against a second study, or whatever else works in it; the hold ends with the process.
 
     Raises:
         TamisError: another process holds it.
