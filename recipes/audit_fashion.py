@@ -3,9 +3,9 @@
 ``python recipes/audit_fashion.py none sym20 asym30 folder`` audits 20,000 images with no wrong labels, with 20 %
 exchanged uniformly, with 30 % exchanged from class to class, and the second from a folder of pictures. It prints for
 each: minutes, AUROC, estimated rate, the share flagged and, where there is a truth, precision of the first hundred,
-share of clean ones among the flagged, recall, and how often the suggested label is right.
+share of clean ones among the flagged, recall, and how often the suggested label is right. ``sym20:2000`` takes 2,000 images.
 
-Hardware: two CPU cores; one to two minutes a set. Expected numbers: docs/guides/audit.md.
+Hardware: two CPU cores; one to two minutes a set of 20,000. Expected numbers: docs/guides/audit.md.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def as_folder(data: Arrays, place: Path) -> None:
         Image.fromarray(picture.numpy()).save(place / f"class {label}" / f"{i:05d}.png")
 
 
-def one(name: str) -> str:
+def one(name: str, size: int = 20_000) -> str:
     whole = load("fashion_mnist", normalised=False).train
-    clean = whole.take(subset_index(len(whole.y), 20_000, 123))
+    clean = whole.take(subset_index(len(whole.y), size, 123))
     data, truth = injector(*SETS[name])(clean, generator(0, "corrupt"))
     with tempfile.TemporaryDirectory() as place:
         start = time.perf_counter()
@@ -56,7 +56,7 @@ def one(name: str) -> str:
             found, order = tamis.audit(data.x, data.y), torch.arange(len(data.y))
         minutes = (time.perf_counter() - start) / 60
     wrong, table = truth.noisy[order].numpy(), found.table
-    said = f"{name}: {minutes:.1f} min; rate {table['p_mislabeled'].mean():.3f} of {wrong.mean():.3f}"
+    said = f"{name} of {size}: {minutes:.1f} min; rate {table['p_mislabeled'].mean():.3f} of {wrong.mean():.3f}"
     said += f"; flagged {table['flagged'].mean():.3f}"
     if not wrong.any():
         return said
@@ -72,8 +72,9 @@ def one(name: str) -> str:
 
 
 def main(names: list[str]) -> None:
-    for name in names:
-        print(one(name), flush=True)
+    for asked in names:
+        name, _, size = asked.partition(":")
+        print(one(name, int(size or 20_000)), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.observe.calibration import anchored, at_rate, confusion, doubted, pooled, scale_and_transition
+from tamis.observe.calibration import agreement, anchored, at_rate, confusion, doubted, pooled, scale_and_transition
 from tamis.observe.posterior import flag
 from tamis.separation.evidence import Evidence
 from tamis.separation.separate import separate
@@ -159,3 +159,20 @@ def test_verdicts_of_networks_that_are_too_sure_are_calibrated(matrix: torch.Ten
     if len(sure):
         right = (sure["suggested_label"].to_numpy() == true.numpy()[sure["index"].to_numpy()]).mean()
         assert right == pytest.approx(sure["p_suggested"].mean(), abs=0.05)
+
+
+def test_networks_that_know_their_own_examples_by_heart_alone_do_not_agree_and_it_is_said() -> None:
+    draw, n = torch.Generator().manual_seed(0), 400
+    label, fold = torch.arange(n) % CLASSES, torch.arange(n) // CLASSES % 2
+    heart = 4.0 * torch.nn.functional.one_hot(label, CLASSES)
+    for learnt, least, most in ((0.9, 0.86, 0.99), (0.3, 0.3, 0.7)):
+        outside = torch.where(
+            torch.rand(n, 1, generator=draw) < learnt, heart, 4.0 * torch.rand(n, CLASSES, generator=draw)
+        )
+        views = torch.stack([torch.where((fold == k)[:, None], outside, heart) for k in range(2)])
+        slow = sum(int(views[fold[i], i].argmax() == views[1 - fold[i], i].argmax()) for i in range(n)) / n
+        assert agreement(views, fold) == pytest.approx(slow)
+        assert least < slow < most
+        evidence = Evidence(label, torch.zeros(n), torch.full((n,), 4.0), fold, outside.softmax(1), views=views.half())
+        assert any("learnt little" in sentence for sentence in separate(evidence).missing) == (learnt < 0.5)
+    assert agreement(views[:1], torch.zeros(n, dtype=torch.int64)) == 1

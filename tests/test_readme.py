@@ -19,8 +19,14 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", path.read_text("utf-8"), re.S)
 
 
-def test_the_readme_example_runs_and_finds_something(capsys: pytest.CaptureFixture[str]) -> None:
-    loop, separation = blocks(ROOT / "README.md", "python")
+def test_the_readme_example_runs_and_finds_something(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    audit, loop, separation = blocks(ROOT / "README.md", "python")
+    exec(compile(audit.replace("minutes=1", "minutes=0.05"), "README.md", "exec"), {})
+    assert "look at audits/digits/report.html" in capsys.readouterr().out
+    assert (tmp_path / "audits" / "digits" / "report.html").exists()
     names: dict[str, object] = {}
     exec(compile(loop, "README.md", "exec"), names)
     assert names["sieve"].done  # type: ignore[attr-defined]

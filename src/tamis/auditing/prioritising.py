@@ -7,11 +7,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from tamis.selection.policies import POLICIES
-
 SHARE = 1 / 3  # of the examples that top-k and Selective-Backprop 33 % keep
 WORTH = 0.10  # a share of noise among the selected below which nothing is lost
 CERTAIN = 1.5  # times the base rate from which on selection gathers noise
+USE = "guarded()"
 
 
 @dataclass(frozen=True)
@@ -53,20 +52,16 @@ def judge_prioritising(loss: Tensor, noise: Tensor) -> Prioritising:
     seen = loss.isfinite()
     kept = max(1, round(SHARE * int(seen.sum())))
     base = float(noise.double().mean())
-    use = "guarded()" if "guarded" in POLICIES else "uniform()"
     if not bool(seen.any()):
-        return Prioritising("unknown", "No losses were seen, so nothing is known of it.", SHARE, base, base, use)
+        return Prioritising("unknown", "No losses were seen, so nothing is known of it.", SHARE, base, base, USE)
     among = float(noise[seen].double()[loss[seen].topk(kept).indices].mean())
+    found = (
+        f"Of the third with the highest loss, {100 * among:.1f} % is probably noise, against {100 * base:.1f} % of all"
+    )
     if among >= WORTH and among >= CERTAIN * base:
         verdict: Literal["hurts", "no difference"] = "hurts"
-        words = (
-            f"Of the third with the highest loss, {among:.0%} is probably noise, against {base:.1%} of all: that would "
-            "be trained on most."
-        )
+        words = f"{found}: that would be trained on most."
     else:
         verdict = "no difference"
-        words = (
-            f"Of the third with the highest loss, {among:.1%} is probably noise, against {base:.1%} of all; on clean "
-            "data prioritising by loss has not beaten plain training of its cost."
-        )
-    return Prioritising(verdict, words, SHARE, among, base, use)
+        words = f"{found}; on clean data prioritising by loss has not beaten plain training of its cost."
+    return Prioritising(verdict, words, SHARE, among, base, USE)

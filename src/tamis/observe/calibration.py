@@ -149,6 +149,32 @@ def scale_and_transition(
     return scale, transition((scale * x).softmax(1), y, t, rounds=20)
 
 
+def agreement(views: Tensor, fold: Tensor) -> float:
+    """The share of examples of which the network that never trained on them says the same class as those that did.
+
+    Low where networks learnt each example by heart and little of what examples have in common.
+
+    Args:
+        views: ``[F, N, K]``, what each of F networks says. fold: ``[N]`` int64, which of them did not train on it.
+
+    Returns:
+        In [0, 1]; 1 where there is nobody to disagree.
+
+    Example:
+        >>> views = torch.tensor([[[2.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]])
+        >>> agreement(views, torch.tensor([0, 1]))
+        0.5
+
+    Fails when: all networks make the same mistake: then they agree on it.
+    """
+    count, n = views.shape[:2]
+    if count < 2 or n == 0:
+        return 1.0
+    said, own = views.float(), fold[None, :, None] == torch.arange(count, device=fold.device)[:, None, None]
+    outside = torch.where(own, said, 0.0).sum(0).argmax(1)
+    return float((outside == torch.where(own, 0.0, said).sum(0).argmax(1)).double().mean())
+
+
 def confusion(probabilities: Tensor) -> Tensor:
     """``[K, K]`` float64: the mean probabilities of the examples predicted as each class; identity rows for none.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from tamis.observe.calibration import anchored, at_rate, confusion, doubted, pooled, scale_and_transition
+from tamis.observe.calibration import agreement, anchored, at_rate, confusion, doubted, pooled, scale_and_transition
 from tamis.observe.mixture import high_component
 from tamis.observe.posterior import flag, transition, true_label
 from tamis.separation.evidence import Evidence
@@ -19,6 +19,8 @@ from tamis.types import TamisError
 
 if TYPE_CHECKING:
     import polars as pl
+
+AGREED = 0.85  # of the examples; networks that agree on fewer were seen to flag up to three times the clean ones asked
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,12 @@ def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float =
         if evidence.fold is None:
             missing.append(
                 "The looks are of examples in training: the noise rate may come out low, and has no interval."
+            )
+        elif evidence.views is not None and (agreed := agreement(evidence.views, evidence.fold)) < AGREED:
+            missing.append(
+                f"The networks learnt little: those that did not train on an example agree with those that did on only "
+                f"{100 * agreed:.0f} % of them. The noise rate may come out high, and more of the flagged may be clean "
+                "than was asked for; more examples, or features of a trained model, would help."
             )
         if evidence.probabilities.shape[1] == 2:
             missing.append("With two classes a wrong label looks like an ambiguous example of the other class.")
