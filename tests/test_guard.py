@@ -15,13 +15,15 @@ from tamis.corrupt import injector
 from tamis.data import load
 from tamis.loop import Recipe, train
 from tamis.models import build
+from tamis.report.study import render
+from tamis.report.tables import decisions, gaps
 from tamis.selection import policies
 from tamis.selection.cost import ASSUMED
 from tamis.selection.guard import Guard, mislabeled
 from tamis.selection.rule import State
 from tamis.study.gap import gap_closed
 from tamis.study.plan import Plan, Setting
-from tamis.study.record import RUN_COLUMNS
+from tamis.study.record import CURVE_COLUMNS, NOTE_COLUMNS, RUN_COLUMNS
 from tamis.study.run import run
 from tamis.types import Record, TamisError, Truth, generator
 
@@ -290,3 +292,25 @@ def test_a_gap_of_less_than_half_a_point_is_none_to_close_and_no_oracle_is_none(
     found = gap_closed(pl.concat([small, without]))
     assert found["closed"].to_list() == [None, None]
     assert found["difference"].to_list() == pytest.approx([-0.0035, -0.1])
+
+
+def test_the_page_says_what_was_closed_and_what_the_guard_decided() -> None:
+    errors = {UNIFORM: [0.20, 0.22], EARLIER: [0.18, 0.23], ORACLE: [0.10, 0.12], MINE: [0.12, 0.16]}
+    runs = gathered(errors).with_columns(realised_rate=pl.lit(0.3))
+    mine = runs.filter(pl.col("role") == "method")["run"].to_list()
+    notes = pl.DataFrame(
+        [
+            {"run": run, "passes": passes, "noise_rate": rate, "left_out": out, "now": now}
+            for run, now in zip(mine, ("leave out", "plain"), strict=True)
+            for passes, rate, out in ((4, 0.25, 0.2), (3, 0.9, 0.9))
+        ],
+        schema=NOTE_COLUMNS,
+    )
+    told = decisions(notes, runs)
+    assert told.rows == [["mine", "30 % asymmetric labels", "30.0 %", "25.0 %", "20.0 %", "1 of 2 runs"]]
+    closed = gaps(gap_closed(runs)).rows
+    assert [row[8] for row in closed] == ["0.70 (0.60 to 0.80)"]
+    assert closed[0][5] == "−7.00"
+    html = render(runs, pl.DataFrame(schema=CURVE_COLUMNS), {}, {}, notes=notes)
+    assert html.index("Gap closed") < html.index("What the guard decided") < html.index("Method by method")
+    assert "What the guard decided" not in render(runs, pl.DataFrame(schema=CURVE_COLUMNS), {}, {})

@@ -17,6 +17,7 @@ from tamis.report.svg import legend_mark
 from tamis.report.verdicts import CHEAPER, JUDGED, headline, verdicts
 from tamis.report.words import breakable, setting_name, styles, unbroken
 from tamis.study import evaluate, paper
+from tamis.study.gap import gap_closed
 from tamis.study.plan_files import plan_from_dict
 from tamis.study.record import write_whole
 from tamis.study.statistics import SETTING, finished
@@ -55,11 +56,11 @@ def study_report(out: Path) -> Path:
         raise TamisError(
             f"the records in {out} cannot be read ({error}); run the study again to gather them."
         ) from error
-    page, found = out / "report.html", out / "scores.parquet"
-    scores = pl.read_parquet(found) if found.exists() else None
-    separations = [out / f"{name}.parquet" for name in ("separations", "reliability")]
-    separated = [pl.read_parquet(path) for path in separations] if all(path.exists() for path in separations) else []
-    write_whole(page, render(runs, curves, plan, environment, scores, *separated).encode())
+    page = out / "report.html"
+    kept = {name: out / f"{name}.parquet" for name in ("scores", "separations", "reliability", "notes")}
+    more = {name: pl.read_parquet(path) if path.exists() else None for name, path in kept.items()}
+    more["bins"] = more.pop("reliability")
+    write_whole(page, render(runs, curves, plan, environment, **more).encode())
     return page
 
 
@@ -71,6 +72,7 @@ def render(
     scores: pl.DataFrame | None = None,
     separations: pl.DataFrame | None = None,
     bins: pl.DataFrame | None = None,
+    notes: pl.DataFrame | None = None,
 ) -> str:
     """The page as text. Everything that came from a record or a plan is escaped.
 
@@ -78,7 +80,8 @@ def render(
         runs, curves: a study's gathered tables.
         plan: the content of ``plan.json``. environment: of ``environment.json``; both may be empty.
         scores: of ``scores.parquet``, where the plan measures difficulty scores. separations, bins: of
-            ``separations.parquet`` and ``reliability.parquet``, where it asks separators.
+            ``separations.parquet`` and ``reliability.parquet``, where it asks separators. notes: of ``notes.parquet``,
+            where a policy has a guard.
     """
     loader = jinja2.FileSystemLoader(HERE)
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -86,7 +89,7 @@ def render(
     missing = _missing(runs, plan)
     ok = finished(runs)
     policies = runs.filter(pl.col("role") != "separator")
-    settings = [_setting(*parts, plan, environment) for parts in _by_setting(policies, curves)]
+    settings = [_setting(*parts, plan, environment, notes) for parts in _by_setting(policies, curves)]
     return templates.get_template("study.html.j2").render(
         title=plan.get("title") or plan.get("name") or "A study",
         subtitle=f"Plan {plan['name']}. {_tally(runs, missing)}" if plan.get("name") else _tally(runs, missing),
@@ -112,7 +115,12 @@ def render(
 
 
 def _setting(
-    keys: Keys, runs: pl.DataFrame, curves: pl.DataFrame, plan: Mapping[str, Any], environment: Mapping[str, Any]
+    keys: Keys,
+    runs: pl.DataFrame,
+    curves: pl.DataFrame,
+    plan: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    notes: pl.DataFrame | None,
 ) -> dict[str, Any]:
     look = styles(runs)
     cells, cost = evaluate.main_cells(runs, curves), evaluate.at_equal_cost(runs)
@@ -133,6 +141,8 @@ def _setting(
         "main": main,
         "has_paper": any(entry.paper for _, entries in main[1] for entry in entries),
         "verdicts": verdicts(runs, curves),
+        "gaps": tables.gaps(gap_closed(runs)) if "oracle" in runs["control"] else None,
+        "decisions": None if notes is None else tables.decisions(notes, runs),
         "figures": [figure for figure in drawn if any(panels for _, panels in figure.groups)],
         "crossings": tables.crossings(crossings) if crossings.height else None,
     }

@@ -138,6 +138,39 @@ def crossings(frame: pl.DataFrame) -> Table:
     return Table("Rate from which the error lies above uniform training's at the same cost", columns, rows)
 
 
+def gaps(frame: pl.DataFrame) -> Table:
+    """``gap_closed``: what a method brings of what a perfect sieve would bring."""
+    rows = [
+        [r["policy"], _cell(r), percent(r["uniform"], 2), percent(r["method"], 2), percent(r["oracle"], 2),
+         points(r["difference"]), interval(r["low"], r["high"]), points(r["to_best"]), _closed(r), str(r["n"])]
+        for r in frame.drop_nulls("method").iter_rows(named=True)
+    ]  # fmt: skip
+    columns = ["policy", "cell", "uniform", "method", "oracle", "difference, points", "95 % interval",
+               "to uniform's best budget", "gap closed", "n"]  # fmt: skip
+    return Table("Test error against plain training and an oracle at the same cost, and the gap closed", columns, rows)
+
+
+def decisions(notes: pl.DataFrame, runs: pl.DataFrame) -> Table:
+    """What the guard of each run had decided in the end, over the seeds of a cell.
+
+    Args:
+        notes: of ``notes.parquet``. runs: of a setting.
+    """
+    last = notes.sort("run", "passes").group_by("run", maintain_order=True).last()
+    told = runs.join(last, on="run", how="inner", maintain_order="left")
+    found = told.group_by("policy", "corruption", "rate", maintain_order=True).agg(
+        pl.len().alias("n"), *(pl.col(name).mean() for name in ("realised_rate", "noise_rate", "left_out")),
+        opened=(pl.col("now") == "leave out").sum(),
+    )  # fmt: skip
+    rows = [
+        [r["policy"], _cell(r), percent(r["realised_rate"]), percent(r["noise_rate"]), percent(r["left_out"]),
+         f"{r['opened']} of {r['n']} runs"]
+        for r in found.iter_rows(named=True)
+    ]  # fmt: skip
+    columns = ["policy", "cell", "damaged", "labels held for wrong", "left out", "leaves out"]
+    return Table("What the guard had decided when the run ended, means over seeds", columns, rows)
+
+
 def costs(ok: pl.DataFrame) -> Table:
     """What the runs of each policy spent, means over cells and seeds."""
     names = ["candidates", "forwards", "backwards", "steps", "selections", "cost"]
@@ -172,6 +205,12 @@ def failures(runs: pl.DataFrame) -> Table:
 
 def _cell(row: Row) -> str:
     return cell_name(row["corruption"], row["rate"])
+
+
+def _closed(row: Row) -> str:
+    if row["closed"] is None:
+        return "—"
+    return f"{row['closed']:.2f} ({row['closed_low']:.2f} to {row['closed_high']:.2f})"
 
 
 def _difference(row: Row) -> list[str]:

@@ -20,7 +20,7 @@ from tamis.types import TamisError
 
 FOLDERS = ("runs", "examples")
 FILES = ("plan.json", "prices.json", "environment.json", "runs.parquet", "curves.parquet", "timings.parquet",
-         "scores.parquet", "separations.parquet", "reliability.parquet", "report.html")  # fmt: skip
+         "scores.parquet", "separations.parquet", "reliability.parquet", "notes.parquet", "report.html")  # fmt: skip
 
 
 def check(plan: Plan, out: Path, fresh: bool = False) -> None:

@@ -51,6 +51,9 @@ SEPARATION_COLUMNS: dict[str, Any] = {
 RELIABILITY_COLUMNS = {
     "run": pl.String, "bin": pl.Int64, "count": pl.Int64, "predicted": pl.Float64, "realised": pl.Float64,
 }  # fmt: skip
+NOTE_COLUMNS = {
+    "run": pl.String, "passes": pl.Int64, "noise_rate": pl.Float64, "left_out": pl.Float64, "now": pl.String,
+}  # fmt: skip
 TIMING_COLUMNS: dict[str, Any] = {
     "run": pl.String, "train_seconds": pl.Float64, "evaluate_seconds": pl.Float64, "total_seconds": pl.Float64,
 }  # fmt: skip
@@ -123,7 +126,8 @@ def write_parquet(path: Path, frame: pl.DataFrame) -> None:
 def gather(out: Path, records: Iterable[Mapping[str, Any]]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Write ``runs.parquet``, ``curves.parquet`` and ``timings.parquet`` from finished runs; returns the first two.
 
-    The open loop is joined here: a method's predicted share comes from the losses of the standard run of its cell.
+    Where a run has scores, separations or a guard's notes, they become a table of their own beside these. The open loop
+    is joined here: a method's predicted share comes from the losses of the standard run of its cell.
     """
     records = sorted(records, key=lambda record: record["order"])
     open_loop = {
@@ -159,6 +163,9 @@ def gather(out: Path, records: Iterable[Mapping[str, Any]]) -> tuple[pl.DataFram
         bins = [{"run": r["row"]["run"], **part} for r in separated for part in r["reliability"]]
         write_parquet(out / "separations.parquet", pl.DataFrame(rows, schema=SEPARATION_COLUMNS))
         write_parquet(out / "reliability.parquet", pl.DataFrame(bins, schema=RELIABILITY_COLUMNS))
+    notes = [{"run": record["row"]["run"], **note} for record in records for note in record.get("notes", ())]
+    if notes:
+        write_parquet(out / "notes.parquet", pl.DataFrame(notes, schema=NOTE_COLUMNS))
     write_parquet(out / "runs.parquet", runs)
     write_parquet(out / "curves.parquet", points)
     write_parquet(out / "timings.parquet", pl.DataFrame(timings, schema=TIMING_COLUMNS))
