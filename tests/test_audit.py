@@ -374,3 +374,22 @@ def test_text_through_a_function_of_the_users_own(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "good good" in (tmp_path / "audits" / "t" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "name the column of labels as --label; there are"),
+        (["--label", "mod"], 'no column "mod" for --label; did you mean "mood"?'),
+        (["--label", "mood", "--text", "words"], "--text needs --embed"),
+    ],
+)
+def test_the_command_speaks_of_its_own_options(
+    options: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.csv").write_text("words,size,mood\n" + "so it goes,1,up\nand so on,2,down\n" * 20)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["tamis", "audit", "t.csv", *options])
+    with pytest.raises(SystemExit):
+        main()
+    assert said in capsys.readouterr().err

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from rich.progress import (
 
 from tamis.auditing.audit import Audit, audit
 from tamis.auditing.cleaning import clean, read_decisions, settle
+from tamis.report.words import percent
 from tamis.types import TamisError
 
 
@@ -66,21 +69,30 @@ def apply_decisions(data: str, out: Path, decisions: Path, *, label: str | None,
     print(f"cleaned: {clean(table, names, data, out, label=label, copy=copy, decisions=chosen)}")
 
 
+@contextmanager
+def as_options() -> Iterator[None]:
+    """What a function says of ``label=``, the command says of ``--label``."""
+    try:
+        yield
+    except TamisError as error:
+        raise TamisError(re.sub(r"\b(label|text|embed)=", r"--\1", str(error))) from error
+
+
 def headline(found: Audit) -> list[str]:
     """The verdict in a few lines."""
     summary = found.summary
     low_high = summary["noise_interval"]
-    between = "" if low_high is None else f" ({low_high[0]:.1%} to {low_high[1]:.1%})"
+    between = "" if low_high is None else f" ({percent(low_high[0])} to {percent(low_high[1])})"
     lines = [
         f"{summary['examples']:,} examples of {summary['classes']} classes; probably mislabeled: "
-        f"{summary['noise_rate']:.1%}{between}",
-        f"flagged: {summary['flagged']:,}, of which {summary['fdr']:.0%} may be right",
+        f"{percent(summary['noise_rate'])}{between}",
+        f"flagged: {summary['flagged']:,}, of which {percent(summary['fdr'], 0)} may be right",
     ]
     others = {kind: count for kind, count in summary["kinds"].items() if kind not in ("clean", "mislabeled")}
     if others:
         lines.append("also: " + ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in others.items()))
     worst = sorted(summary["per_class"], key=lambda row: -(row["noise_rate"] or 0))[:3]
-    lines.append("most in: " + ", ".join(f"{row['name']} {row['noise_rate']:.1%}" for row in worst))
+    lines.append("most in: " + ", ".join(f"{row['name']} {percent(row['noise_rate'])}" for row in worst))
     prioritisation = summary["prioritisation"]
     lines.append(f"prioritising by loss: {prioritisation['verdict']}. {prioritisation['words']}")
     if summary["skipped"]:

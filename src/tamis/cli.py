@@ -130,19 +130,21 @@ def audit(
       tamis audit arrays.npz --minutes 3           arrays x and y
       tamis audit pictures/ --apply decisions.csv --copy
     """
-    from tamis.audit_view import apply_decisions, run_audit
+    from tamis.audit_view import apply_decisions, as_options, run_audit
 
     where = out or Path("audits") / (Path(data).stem or "data")
     if apply is not None:
-        apply_decisions(data, where, apply, label=label, copy=copy)
+        with as_options():
+            apply_decisions(data, where, apply, label=label, copy=copy)
         return
     if copy and not cleaned:
         raise TamisError("--copy is about cleaned/; give it with --cleaned or with --apply.")
     chosen = _device(device)
-    finished = run_audit(
-        data, where, label=label, text=text, embed=embed, minutes=minutes, fdr=fdr, model=model, device=chosen,
-        seed=seed, limit=limit, fresh=fresh, cleaned=cleaned, copy=copy,
-    )  # fmt: skip
+    with as_options():
+        finished = run_audit(
+            data, where, label=label, text=text, embed=embed, minutes=minutes, fdr=fdr, model=model, device=chosen,
+            seed=seed, limit=limit, fresh=fresh, cleaned=cleaned, copy=copy,
+        )  # fmt: skip
     if not finished:
         raise typer.Exit(130)
 
