@@ -3,7 +3,8 @@
 ``python recipes/audit_fashion.py none sym20 asym30 folder`` audits 20,000 images with no wrong labels, with 20 %
 exchanged uniformly, with 30 % exchanged from class to class, and the second from a folder of pictures. It prints for
 each: minutes, AUROC, estimated rate, the share flagged and, where there is a truth, precision of the first hundred,
-share of clean ones among the flagged, recall, and how often the suggested label is right. ``sym20:2000`` takes 2,000 images.
+share of clean ones among the flagged, recall, and how often the suggested label is right.
+``sym20:2000`` takes 2,000 images.
 
 Hardware: two CPU cores; one to two minutes a set of 20,000. Expected numbers: docs/guides/audit.md.
 """

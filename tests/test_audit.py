@@ -380,7 +380,7 @@ def test_text_through_a_function_of_the_users_own(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ([], "name the column of labels as --label; there are"),
-        (["--label", "mod"], 'no column "mod" for --label; did you mean "mood"?'),
+        (["--label", "mod"], 'no column "mod" for --label; did you mean "mood"'),
         (["--label", "mood", "--text", "words"], "--text needs --embed"),
     ],
 )
