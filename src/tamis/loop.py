@@ -47,6 +47,29 @@ class Recipe:
         if not self.weight_decay >= 0:
             raise TamisError(f"weight_decay is {self.weight_decay}, but it must be at least 0.")
 
+    @classmethod
+    def scaled(cls, batch: int) -> Recipe:
+        """The same for smaller batches: ``lr`` in proportion, down to a quarter.
+
+        A network that learns through a transition matrix by large steps of few examples each takes one class for
+        another, and the matrix then explains it.
+
+        Example:
+            >>> Recipe.scaled(64).lr, Recipe.scaled(8).lr
+            (0.05, 0.025)
+        """
+        return cls(batch=batch, lr=cls.lr * min(1.0, max(batch, 32) / cls.batch))
+
+    @classmethod
+    def sized(cls, n: int) -> Recipe:
+        """The recipe for ``n`` examples: a pass over few of them is cut into small batches, so that it has steps.
+
+        Example:
+            >>> Recipe.sized(20_000) == Recipe(), Recipe.sized(2_000)
+            (True, Recipe(batch=32, lr=0.025, warmup=0.2, momentum=0.9, weight_decay=0.0005))
+        """
+        return cls.scaled(next((batch for batch, least in ((128, 6_000), (64, 3_000), (32, 800)) if n >= least), 16))
+
     def lr_at(self, fraction: float) -> float:
         """The learning rate after ``fraction`` of the budget.
 

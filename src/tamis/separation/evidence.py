@@ -73,7 +73,7 @@ def gather_evidence(
     data: Arrays,
     network: Network,
     *,
-    recipe: Recipe = Recipe(),
+    recipe: Recipe | None = None,
     passes: int = 10,
     folds: int = 4,
     fold_passes: int = 5,
@@ -88,7 +88,8 @@ def gather_evidence(
 
     Args:
         data: with the labels as they were given. network: seed to a fresh network that gives logits ``[B, K]``.
-        recipe: how each is trained. passes: of the first run. fold_passes: of each fold's network over its part.
+        recipe: how each is trained; None is :meth:`~tamis.loop.Recipe.sized`. passes: of the first run. fold_passes: of
+            each fold's network over its part.
         folds: at least 2; 0 stops after the first run (see :func:`one_run`). progress: called with the fraction done.
         keep: given a name and how to make that part (an :class:`Evidence` or a :class:`Fold`), returns the part.
 
@@ -106,6 +107,7 @@ def gather_evidence(
     Fails when: more than half of a class bears one other label; or examples are so few that (folds - 1)/folds of them
     teach a network little.
     """
+    recipe = recipe or Recipe.sized(len(data.y))
     whole = passes + fold_passes * max(0, folds - 1)
     mine = _part(progress, 0, passes / whole)
     first = keep("first", lambda: one_run(data, network, recipe=recipe, passes=passes, seed=seed, progress=mine))
@@ -123,7 +125,7 @@ def one_run(
     data: Arrays,
     network: Network,
     *,
-    recipe: Recipe = Recipe(),
+    recipe: Recipe | None = None,
     passes: int = 10,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
@@ -137,6 +139,7 @@ def one_run(
     """
     _enough(passes)
     n, classes = len(data.y), data.classes
+    recipe = recipe or Recipe.sized(n)
     student = Student(data, network(seed), recipe, passes, seed, matrix=_start(classes))
     y, mean = data.y.cpu(), torch.zeros(n, classes)
     looks, own = torch.zeros(n), _Own(n)
@@ -182,7 +185,7 @@ def cross_fit(
     network: Network,
     matrix: Tensor,
     *,
-    recipe: Recipe = Recipe(),
+    recipe: Recipe | None = None,
     folds: int = 4,
     passes: int = 5,
     seed: int = 0,
@@ -195,7 +198,7 @@ def cross_fit(
     averaged as log-probabilities: one that is memorised late weighs less than where it was plainly wrong before.
     """
     _enough(passes)
-    n, y = len(data.y), data.y.cpu()
+    n, y, recipe = len(data.y), data.y.cpu(), recipe or Recipe.sized(len(data.y))
     fold = folds_of(y, folds, generator(seed, "folds"))
     if n - int(torch.bincount(fold).max()) < recipe.batch:
         raise TamisError(

@@ -35,7 +35,7 @@ def plain_run(
     model: nn.Module,
     see: Callable[[int, Tensor], None],
     *,
-    recipe: Recipe = Recipe(),
+    recipe: Recipe | None = None,
     passes: int = 10,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
@@ -48,7 +48,7 @@ def plain_run(
     Returns:
         What it took: training and nothing else.
     """
-    student = Student(data, model, recipe, passes, seed)
+    student = Student(data, model, recipe or Recipe.sized(len(data.y)), passes, seed)
     for number in range(passes):
         said, met = student.one_pass()
         see(number, torch.where(met[:, None] > 0, said, torch.nan))
@@ -61,7 +61,7 @@ def watch_one_run(
     data: Arrays,
     network: Network,
     *,
-    recipe: Recipe = Recipe(),
+    recipe: Recipe | None = None,
     passes: int = 10,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
@@ -74,7 +74,7 @@ def watch_one_run(
 
     Args:
         data: with the labels as they were given. network: seed to a fresh network that gives logits ``[B, K]``.
-        recipe: how it is trained. progress: called with the fraction done.
+        recipe: how it is trained; None is :meth:`~tamis.loop.Recipe.sized`. progress: called with the fraction done.
 
     Raises:
         TamisError: fewer than 3 passes.
