@@ -2,7 +2,7 @@
 
 ``python recipes/guard.py docs/results/guard-16`` prints, for every cell and method: the test error, the difference to
 plain training at the same cost and to plain training at its own best budget (in points, below 0 is better), and the
-gap closed with its bootstrap interval, where there is a gap of half a point to close. Run first, for the records:
+gap closed with its 95 % interval, where there is a gap of half a point to close. Run first, for the records:
 ``tamis study guard-16 --out docs/results/guard-16`` (two hours on a free core; it can be stopped and gone on with).
 
 Hardware: any. Expected numbers: docs/guides/guard.md.

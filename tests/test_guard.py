@@ -276,11 +276,12 @@ UNIFORM, EARLIER = ("uniform", "standard", ""), ("uniform", "control", "uniform"
 ORACLE, MINE = ("uniform", "control", "oracle"), ("mine", "method", "")
 
 
-def test_the_gap_closed_is_a_ratio_of_means_with_the_seeds_drawn_whole() -> None:
+def test_the_gap_closed_is_a_ratio_of_means_with_its_interval() -> None:
     runs = gathered({UNIFORM: [0.20, 0.22], EARLIER: [0.18, 0.23], ORACLE: [0.10, 0.12], MINE: [0.12, 0.16]})
     row = gap_closed(runs).row(0, named=True)
     assert row["closed"] == pytest.approx(0.07 / 0.10)
-    assert (row["closed_low"], row["closed_high"]) == pytest.approx((0.6, 0.8)), "of both seeds, or one of them twice"
+    half = 12.7062 * 0.1  # t of one degree of freedom, times the standard error of (.8 - .7, .6 - .7)
+    assert (row["closed_low"], row["closed_high"]) == pytest.approx((0.7 - half, 0.7 + half), rel=1e-4)
     assert row["best"] == pytest.approx((0.18 + 0.22) / 2)
     assert row["to_best"] == pytest.approx(-0.06)
     assert (row["difference"], row["n"]) == (pytest.approx(-0.07), 2)
@@ -309,8 +310,29 @@ def test_the_page_says_what_was_closed_and_what_the_guard_decided() -> None:
     told = decisions(notes, runs)
     assert told.rows == [["mine", "30 % asymmetric labels", "30.0 %", "25.0 %", "20.0 %", "1 of 2 runs"]]
     closed = gaps(gap_closed(runs)).rows
-    assert [row[8] for row in closed] == ["0.70 (0.60 to 0.80)"]
+    assert [row[8] for row in closed] == ["0.70 (-0.57 to 1.97)"]
     assert closed[0][5] == "−7.00"
     html = render(runs, pl.DataFrame(schema=CURVE_COLUMNS), {}, {}, notes=notes)
     assert html.index("Gap closed") < html.index("What the guard decided") < html.index("Method by method")
     assert "What the guard decided" not in render(runs, pl.DataFrame(schema=CURVE_COLUMNS), {}, {})
+
+
+def test_an_overflow_is_no_look() -> None:
+    logits, _, given = world(0.3)
+    broken = logits.clone()
+    broken[5] = torch.inf
+    guard = Guard()
+    with_, without = passes(guard, broken, given, 3)[-1], passes(guard, logits, given, 3)[-1]
+    assert with_["looks"][5] == 0
+    assert torch.allclose(with_["matrix"], without["matrix"], atol=0.01)
+    assert torch.equal(with_["out"], without["out"])
+
+
+def test_an_order_by_label_does_not_hide_one_from_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, _, given = world(0.3)
+    order = given.argsort(stable=True)
+    whole = passes(Guard(), logits[order], given[order], 3)[-1]
+    monkeypatch.setattr("tamis.selection.guard.AT_MOST", 200)
+    part = passes(Guard(), logits[order], given[order], 3)[-1]
+    assert torch.allclose(part["matrix"], whole["matrix"], atol=0.08)
+    assert bool((part["matrix"].sum(0) > 0).all())

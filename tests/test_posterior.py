@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.observe.posterior import corrected_loss, flag, transition, true_label
+from tamis.observe.posterior import corrected_loss, flag, sample, transition, true_label
 from tamis.types import TamisError
 
 T = torch.tensor([[0.7, 0.3, 0.0], [0.1, 0.8, 0.1], [0.0, 0.0, 1.0]], dtype=torch.float64)
@@ -67,7 +67,7 @@ def test_bayes_by_hand() -> None:
 
 def test_a_class_that_nobody_belongs_to_keeps_its_row() -> None:
     p = torch.tensor([[1.0, 0.0, 0.0]] * 4)
-    assert transition(p, torch.zeros(4, dtype=torch.int64))[2].tolist() == pytest.approx([0.2, 0.2, 0.6])
+    assert transition(p, torch.tensor([0, 0, 1, 2]))[2].tolist() == pytest.approx([0.2, 0.2, 0.6])
 
 
 def test_the_corrected_loss_and_its_gradient() -> None:
@@ -102,3 +102,25 @@ def test_what_does_not_fit_is_refused() -> None:
             transition(p, label)
     with pytest.raises(TamisError, match="inside"):
         flag(p[:, 0], 1.0)
+
+
+def test_a_class_whose_label_nobody_bears_explains_nothing() -> None:
+    p, _, label = drawn(3000)
+    wide = torch.cat([0.8 * p, torch.full((len(p), 2), 0.1, dtype=torch.float64)], 1)  # two classes that are not there
+    ours, three = transition(wide, label), transition(p, label)
+    assert torch.equal(ours[3:], torch.eye(5, dtype=torch.float64)[3:])
+    assert torch.equal(ours[:3, 3:], torch.zeros(3, 2, dtype=torch.float64))
+    assert torch.allclose(ours[:3, :3], three, atol=1e-4)
+
+
+def test_what_is_fitted_to_has_every_label_in_its_share_whatever_the_order() -> None:
+    label = torch.arange(10_000) % 2  # every second one would be of one label alone
+    label[77], label[78] = 2, 2
+    at = sample(label, 1000)
+    assert len(at.unique()) == len(at)
+    assert 1000 <= len(at) <= 1010
+    counts = torch.bincount(label[at])
+    assert (counts[:2] - 500).abs().max() <= 5
+    assert counts[2] >= 1
+    assert torch.equal(sample(label, 10_000), torch.arange(10_000))
+    assert torch.equal(at, sample(label, 1000))

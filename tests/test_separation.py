@@ -104,7 +104,7 @@ def test_one_run_says_that_its_rate_is_low(noisy: tuple[Evidence, Truth]) -> Non
 
 def test_losses_alone_give_a_probability_and_no_label(noisy: tuple[Evidence, Truth]) -> None:
     evidence, truth = noisy
-    bare = dataclasses.replace(evidence, probabilities=None, matrix=None, features=None)
+    bare = dataclasses.replace(evidence, probabilities=None, matrix=None)
     found = tamis.separate(bare)
     assert found.table["suggested_label"].null_count() == len(truth.label)
     assert any("Losses alone" in sentence for sentence in found.missing)
@@ -122,6 +122,9 @@ def test_what_is_not_enough_is_refused(noisy: tuple[Evidence, Truth]) -> None:
     data, _ = digits(0.0)
     with pytest.raises(TamisError, match="at least 3"):
         gather_evidence(data, network, passes=2)
+    broken = data._replace(x=data.x.clone().index_fill_(0, torch.tensor([5]), torch.nan))
+    with pytest.raises(TamisError, match="outputs are not finite"):
+        one_run(broken, network, passes=3)
     with pytest.raises(TamisError, match="less than a batch"):
         cross_fit(data.take(torch.arange(40)), network, torch.eye(10), recipe=Recipe(batch=64))
 

@@ -483,3 +483,9 @@ def test_a_policy_must_fit_together() -> None:
         Policy("x", TopK(), "test", None, level="batch")
     assert dataclasses.replace(policies.uniform(), rule=Everything()).keep == 1
     assert policies.top_k().priority is signals.loss
+
+
+@pytest.mark.parametrize("exclude", [torch.tensor([1, 0, 0, 0]), torch.tensor([True, False])])
+def test_who_is_excluded_is_said_by_a_mask_or_not_at_all(exclude: torch.Tensor) -> None:
+    with pytest.raises(TamisError, match=r"exclude must be \[4\] bool"):
+        tamis.Sieve(4, "uniform", budget=1, exclude=exclude)

@@ -120,6 +120,10 @@ class Sieve:
         self._looking = Looking(n, loss_fn, classifier, given or {})
         self._drawing, self._judge = Drawing(), Judge(policy, seed, n)
         self._guarding = Guarding(policy, n, seed)
+        if exclude is not None:
+            exclude = torch.as_tensor(exclude)
+            if exclude.dtype != torch.bool or exclude.shape != (n,):
+                raise TamisError(f"exclude must be [{n}] bool, but it is {list(exclude.shape)} {exclude.dtype}.")
         self._candidates = torch.arange(n) if exclude is None else (~exclude.cpu()).nonzero().squeeze(1)
         if len(self._candidates) == 0:
             raise TamisError("every example is excluded, so there is nothing to train on.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tamis.observe.posterior import checked, joint, transition
+from tamis.observe.posterior import checked, joint, sample, transition
 from tamis.types import TamisError
 
 ANCHORS = 0.2  # of the examples predicted as a class, the surest
@@ -133,8 +133,8 @@ def scale_and_transition(
     Differs from the paper in: no held-out set with true labels; the given ones are explained through T.
     """
     x, _ = checked(log_probabilities, given)
-    every = -(-len(x) // AT_MOST) or 1
-    x, y = x[::every], given[::every]
+    fitted = sample(given, AT_MOST)
+    x, y = x[fitted], given[fitted]
     scale, step, t = 1.0, 0.2, start
 
     def likelihood(s: float, matrix: Tensor) -> float:
@@ -227,7 +227,7 @@ def at_rate(wrong: Tensor, rate: float) -> Tensor:
     Raises:
         TamisError: a rate outside [0, 1].
 
-    Fails when: the probabilities are 0 and 1 alone: no constant moves them, and their mean stays.
+    Fails when: the probabilities are 0 and 1 alone: they count as 1e-9 from there, and are moved far to meet the rate.
 
     Reference: prior shift: Saerens et al. 2002.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tamis.types import TamisError
+from tamis.types import TamisError, generator
 
 
 def transition(probabilities: Tensor, given: Tensor, start: Tensor | None = None, rounds: int = 100) -> Tensor:
@@ -24,7 +24,8 @@ def transition(probabilities: Tensor, given: Tensor, start: Tensor | None = None
         rounds: of EM.
 
     Returns:
-        ``[K, K]`` float64. A class that nobody seems to belong to keeps its row of the start.
+        ``[K, K]`` float64. A class that nobody seems to belong to keeps its row of the start; one whose label nobody
+        bears explains nothing: its row is the identity's, and its column is empty.
 
     Raises:
         TamisError: shapes that do not fit, labels out of range.
@@ -43,6 +44,9 @@ def transition(probabilities: Tensor, given: Tensor, start: Tensor | None = None
     t = torch.full((classes, classes), 0.4 / max(1, classes - 1), dtype=torch.float64, device=p.device)
     t.fill_diagonal_(0.6 if classes > 1 else 1.0)
     t = t if start is None else start.to(p)
+    borne = torch.bincount(given, minlength=classes) > 0
+    if rounds and bool(borne.any()) and not bool(borne.all()):
+        t = _of_labels(t, borne)
     for _ in range(rounds):
         q = joint(p, t, given)
         q = q / q.sum(1, keepdim=True).clamp(min=1e-12)
@@ -113,6 +117,36 @@ def flag(p: Tensor, fdr: float) -> Tensor:
     flagged = torch.zeros(len(p), dtype=torch.bool, device=p.device)
     flagged[order[:count]] = True
     return flagged
+
+
+def sample(given: Tensor, at_most: int) -> Tensor:
+    """Which examples to fit to where there are more than ``at_most``: drawn alike from every label.
+
+    Args:
+        given: ``[N]`` int64.
+
+    Returns:
+        ``[M]`` int64; all, in their order, where N is at most ``at_most``; else about that many, some of each label.
+
+    Example:
+        >>> sample(torch.tensor([0, 0, 0, 0, 1, 1]), 3).sort().values.shape
+        torch.Size([3])
+    """
+    n = len(given)
+    if n <= at_most:
+        return torch.arange(n, device=given.device)
+    drawn = torch.randperm(n, generator=generator(0, "sample")).to(given.device)
+    by_label = drawn[given[drawn].argsort(stable=True)]
+    first = torch.ones(n, dtype=torch.bool, device=given.device)
+    first[1:] = given[by_label[1:]] != given[by_label[:-1]]
+    return by_label[first | (torch.arange(n, device=given.device) % -(-n // at_most) == 0)]
+
+
+def _of_labels(t: Tensor, borne: Tensor) -> Tensor:
+    """``t`` where only the labels ``borne`` ``[K]`` are given, and only classes of theirs explain them."""
+    kept = t * borne
+    kept = kept / kept.sum(1, keepdim=True).clamp(min=1e-12)
+    return torch.where(borne[:, None], kept, torch.eye(len(t), dtype=t.dtype, device=t.device))
 
 
 def joint(p: Tensor, t: Tensor, given: Tensor) -> Tensor:

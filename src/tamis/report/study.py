@@ -167,14 +167,14 @@ def _tally(runs: pl.DataFrame, missing: tables.Table) -> str:
 def _missing(runs: pl.DataFrame, plan: Mapping[str, Any]) -> tables.Table:
     """The runs of the plan that left no record at all; empty where the plan is not one that can be walked."""
     keys = ["dataset", "model", "corruption", "rate", "policy", "role", "control", "seed", "budget"]
-    have = set(runs.select(keys).iter_rows())
+    have = {row for size, *rest in runs.select("size", *keys).iter_rows() for row in ((size, *rest), (0, *rest))}
     rows = []
     try:
         jobs = list(plan_from_dict(dict(plan)).jobs()) if plan.get("settings") else []
     except TamisError:
         jobs = []
     for job in jobs:
-        place = (job.setting.dataset, job.setting.model, job.corruption, job.rate)
+        place = (job.setting.size, job.setting.dataset, job.setting.model, job.corruption, job.rate)
         if (*place, job.policy, job.role, job.control, job.seed, job.budget) not in have:
             cell = paper.cell_name(job.corruption, job.rate)
             rows.append(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tamis.observe.posterior import corrected_loss, joint, transition
+from tamis.observe.posterior import corrected_loss, sample, transition, true_label
 from tamis.selection.rule import State
 from tamis.types import TamisError, generator
 
@@ -63,7 +63,7 @@ class Guard:
             raise TamisError(f"{self} needs wrong in (0, 1), relook in (0, 1] and floor in [0, 1).")
 
     def init(self, n: int, classes: int, device: torch.device | str = "cpu") -> State:
-        """The state before anything was seen of ``n`` examples; ``n * (4 classes + 21)`` bytes.
+        """The state before anything was seen of ``n`` examples; ``n * (4 classes + 17)`` bytes.
 
         ``said`` ``[n, K]`` sums of log p(true class | x) over ``looks`` ``[n]``; ``given`` ``[n]`` the label, -1 until
         it was seen; ``matrix`` ``[K, K]`` P(given | true); ``wrong`` ``[n]`` p(label is wrong); ``out`` ``[n]`` bool.
@@ -82,8 +82,10 @@ class Guard:
     def observe(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> None:
         """Take in what a step said, before its own update: ``logits`` ``[b, K]`` and labels ``[b]`` of ``index``."""
         at = index.to(state["said"].device, non_blocking=True)
-        state["said"].index_add_(0, at, logits.detach().float().log_softmax(1).clamp(min=LEAST))
-        state["looks"].index_add_(0, at, torch.ones_like(at, dtype=torch.float32))
+        log_p = logits.detach().float().log_softmax(1).clamp(min=LEAST)
+        finite = log_p.isfinite().all(1)  # what overflowed is no look
+        state["said"].index_add_(0, at, torch.where(finite[:, None], log_p, 0.0))
+        state["looks"].index_add_(0, at, finite.float())
         state["given"][at] = given
 
     def losses(self, state: State, logits: Tensor, given: Tensor) -> Tensor:
@@ -107,8 +109,8 @@ class Guard:
         p = (state["said"][known] / state["looks"][known, None]).softmax(1)
         given = state["given"][known]
         if passes <= self.settle:
-            every = -(-len(p) // AT_MOST)
-            after["matrix"] = transition(p[::every], given[::every], state["matrix"], ROUNDS)
+            fitted = sample(given, AT_MOST)
+            after["matrix"] = transition(p[fitted], given[fitted], state["matrix"], ROUNDS)
         if passes >= self.settle:
             after["wrong"] = torch.zeros_like(state["wrong"])
             after["wrong"][known] = mislabeled(p, after["matrix"], given)
@@ -148,7 +150,8 @@ class Guard:
         seen, passes = state["given"] >= 0, int(state["passes"])
         wrong, out = (float(state[name][seen].float().mean()) for name in ("wrong", "out"))
         decided = "plain" if bool(state["plain"]) else "estimate" if passes < self.settle else "leave out"
-        return {"passes": passes, "noise_rate": wrong, "left_out": out, "now": decided}
+        rate = math.nan if decided == "estimate" else wrong
+        return {"passes": passes, "noise_rate": rate, "left_out": out, "now": decided}
 
 
 def mislabeled(probabilities: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
@@ -158,6 +161,4 @@ def mislabeled(probabilities: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
         >>> mislabeled(torch.tensor([[0.8, 0.2]]), torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([1]))
         tensor([0.4000])
     """
-    together = joint(probabilities.double(), matrix, given)
-    right = together.gather(1, given[:, None])[:, 0]
-    return (1 - right / together.sum(1).clamp(min=1e-12)).float().clamp(0, 1)
+    return (1 - true_label(probabilities, matrix, given).gather(1, given[:, None])[:, 0]).float().clamp(0, 1)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tamis.loop import Recipe
-from tamis.observe.features import logits, penultimate
+from tamis.observe.features import logits
 from tamis.observe.out_of_fold import folds_of
 from tamis.observe.posterior import transition
 from tamis.separation.student import Network, Student
@@ -50,7 +50,6 @@ class Evidence:
         views: ``[F, N, K]`` float16, what each network says: the mean of log p(true class | x) over its looks, out of
             fold where the fold is its own and in training elsewhere; None where one network looked.
         matrix: ``[K, K]`` float64, P(given | true) as the networks trained through it, or None.
-        features: ``[N, D]`` penultimate features, or None.
         costs: what it took, in examples.
         confidence, variability: ``[N]`` float32, mean and standard deviation over looks of p(given label) in [0, 1], as
             the networks say it of the true class: the axes of a data map; or None.
@@ -62,7 +61,6 @@ class Evidence:
     fold: Tensor | None = None
     probabilities: Tensor | None = None
     matrix: Tensor | None = None
-    features: Tensor | None = None
     costs: Costs = Costs()
     views: Tensor | None = None
     confidence: Tensor | None = None
@@ -157,8 +155,7 @@ def one_run(
     unknown = looks == 0
     average = torch.where(unknown[:, None], 1 / classes, mean / looks.clamp(min=1)[:, None])
     return Evidence(
-        y, own.loss(), looks, None, average, student.matrix, penultimate(student.model, data.x).flatten(1).cpu(),
-        student.sieve.costs, None, *own.map(),
+        y, own.loss(), looks, None, average, student.matrix, student.sieve.costs, None, *own.map(),
     )  # fmt: skip
 
 
@@ -170,13 +167,12 @@ class Fold:
         held: ``[m]`` int64, the examples that it did not train on.
         view: ``[N, K]`` float16, the mean of log p(true class | x) over its looks.
         own: ``[4, m]`` float32: of the held, how many looks, and the sums of log p, p and p^2 of the given label.
-        features: ``[m, D]`` of the held. costs: of training and looking.
+        costs: of training and looking.
     """
 
     held: Tensor
     view: Tensor
     own: Tensor
-    features: Tensor
     costs: Costs
 
 
@@ -210,12 +206,12 @@ def cross_fit(
         mine = _part(progress, k / folds, (k + 1) / folds)
         parts.append(keep(f"fold-{k}", lambda student=student, mine=mine: _fold(student, passes, mine)))  # type: ignore[misc]
     views, own = torch.stack([part.view for part in parts]), _Own(n)
-    features, costs = torch.zeros(n, parts[0].features.shape[1]), Costs()
+    costs = Costs()
     for part in parts:
-        own.sums[:, part.held], features[part.held] = part.own, part.features
+        own.sums[:, part.held] = part.own
         costs += part.costs
     return Evidence(
-        y, own.loss(), own.sums[0], fold, views[fold, torch.arange(n)].float().softmax(1), matrix, features, costs,
+        y, own.loss(), own.sums[0], fold, views[fold, torch.arange(n)].float().softmax(1), matrix, costs,
         views, *own.map(),
     )  # fmt: skip
 
@@ -236,8 +232,7 @@ def _fold(student: Student, passes: int, progress: Callable[[float], None] | Non
         if progress is not None:
             progress((number + 1) / passes)
     view = (said / times.clamp(min=1)[:, None]).half()  # never met in training: equally probable
-    features = penultimate(student.model, data.x[held]).flatten(1).cpu()
-    return Fold(held, view, own.sums, features, student.sieve.costs + Costs(forwards=len(held) * (passes - IGNORED)))
+    return Fold(held, view, own.sums, student.sieve.costs + Costs(forwards=len(held) * (passes - IGNORED)))
 
 
 class _Own:

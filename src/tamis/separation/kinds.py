@@ -58,8 +58,8 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
     - corrupted: ``s((log m - 3) / .35) (1 - t) (1 - rare)``: m above 20 times the median, and yet some class fits;
     - out of distribution: ``t s((log m - 1) / .35)``: far, and no class fits;
     - ambiguous: ``4 p_a p_b (1 - t)``, a and b the two likeliest, the root of the product averaged over networks;
-    - duplicate: ``2^-(d / .13)^2``, d the distance to the most alike *earlier* example
-      (:func:`~tamis.observe.duplicates.find_duplicates`); all but the first of a group.
+    - duplicate: ``2^-(d / .13)^2``, d the distance to the most alike other example, where that is an *earlier* one
+      (:func:`~tamis.observe.duplicates.find_duplicates`): of a pair the second.
 
     Args:
         evidence: whose probabilities say what class an example is taken for.

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from tamis.loop import Recipe
 from tamis.observe.calibration import anchored, at_rate, confusion, doubted, pooled
-from tamis.observe.features import penultimate
 from tamis.observe.posterior import flag, true_label
 from tamis.separation.evidence import Evidence
 from tamis.separation.separate import Verdicts
@@ -110,7 +109,7 @@ def watch_one_run(
     matrix = anchored(early[known] / early_looks[known, None], y[known], rounds=0)
     return Evidence(
         y, torch.where(looks > 0, loss / times[:, 0], torch.nan), looks, None, (SCALE * total / times).softmax(1),
-        matrix, penultimate(model, data.x).flatten(1).cpu(), costs,
+        matrix, costs,
     )  # fmt: skip
 
 

@@ -87,8 +87,8 @@ def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float =
     seen = torch.nan_to_num(evidence.looks, nan=0.0)
     if len(seen) == 0 or float(seen.max()) < 2 or float((seen >= 2).double().mean()) < 0.5:
         raise TamisError(
-            "separate needs at least two looks at an example, and this evidence has "
-            f"{int(seen.max()) if len(seen) else 0} at most for half of them; train for more passes."
+            "separate needs at least two looks at an example, and half of this evidence has at most "
+            f"{int(seen.median()) if len(seen) else 0}; train for more passes."
         )
     given, missing = evidence.label, []
     if features is not None and (len(features) != len(given) or not bool(features.isfinite().all())):

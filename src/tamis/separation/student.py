@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tamis.loop import Recipe
 from tamis.observe.posterior import corrected_loss
 from tamis.sieve import Sieve
-from tamis.types import Arrays
+from tamis.types import Arrays, TamisError
 
 Network = Callable[[int], nn.Module]
 
@@ -55,6 +55,11 @@ class Student:
             self._optimizer.step()
             self._optimizer.zero_grad()
             said[index], met[index] = outputs.detach().float().cpu(), 1.0
+        if not bool(said.isfinite().all()):
+            raise TamisError(
+                "the network's outputs are not finite: the inputs hold NaN or an infinity, or training has diverged; "
+                "standardise the inputs, or lower the learning rate of the recipe."
+            )
         return said, met
 
     def _corrected(self, outputs: Tensor, y: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from tamis.study.statistics import METHOD, PLACE, asked_for, finished, t_interval
@@ -12,27 +11,24 @@ from tamis.study.statistics import METHOD, PLACE, asked_for, finished, t_interva
 WORTH = 0.005  # half a point: a smaller gap is none to close
 
 
-def gap_closed(
-    runs: pl.DataFrame, generator: np.random.Generator | None = None, draws: int = 10_000, column: str = "test_error"
-) -> pl.DataFrame:
+def gap_closed(runs: pl.DataFrame, column: str = "test_error") -> pl.DataFrame:
     """The share of the oracle's gain over plain training that each method has, per place, over paired seeds.
 
-    ``closed = mean(uniform - method) / mean(uniform - oracle)``, with the 2.5 and 97.5 % points of a bootstrap over
-    seeds; a seed is drawn with all three of its runs. It is null where the oracle's gain is not over half a point with
-    its whole t-interval, and where there is no oracle. ``uniform`` is the standard run; the methods must have had its
-    cost (a plan whose unit is ``cost``).
+    ``c = mean(g) / mean(o)``, with g = uniform - method and o = uniform - oracle of a seed, and the 95 % t-interval
+    ``c +- t sd(g - c o) / (sqrt(n) mean(o))`` of a ratio of means. It is null where the oracle's gain is not over half
+    a point with its whole t-interval, and where there is no oracle. ``uniform`` is the standard run; the methods must
+    have had its cost (a plan whose unit is ``cost``).
 
     Args:
-        runs: gathered; with ``oracle`` among the controls. generator: of the bootstrap, by default seed 0.
+        runs: gathered; with ``oracle`` among the controls.
 
     Returns:
         ``METHOD``; mean errors ``uniform``, ``best`` (each seed's lowest of plain training at any budget that was run,
         to its advantage), ``method``, ``oracle``; ``difference`` (method - uniform) with ``low`` and ``high``;
         ``to_best`` (method - best); ``closed``, ``closed_low``, ``closed_high``; ``n`` seeds.
 
-    Reference: Efron 1979, for the bootstrap.
+    Reference: ratio estimator: Cochran 1977, chapter 6. A percentile bootstrap over five seeds covers 84 %.
     """
-    generator = np.random.default_rng(0) if generator is None else generator
     ok = finished(runs).filter(pl.col(column).is_finite())
     plain = (pl.col("role") == "standard") | (pl.col("control") == "uniform")
     keys = [*PLACE, "seed"]
@@ -52,10 +48,9 @@ def gap_closed(
         told = group.drop_nulls("oracle")
         gained, possible = ((told["uniform"] - told[name]).to_numpy() for name in ("method", "oracle"))
         if len(told) > 1 and t_interval(possible).low > WORTH:
-            picks = generator.integers(len(told), size=(draws, len(told)))
-            drawn = gained[picks].mean(1) / possible[picks].mean(1)
-            row["closed"] = float(gained.mean() / possible.mean())
-            row["closed_low"], row["closed_high"] = np.quantile(drawn, (0.025, 0.975)).tolist()
+            closed = float(gained.mean() / possible.mean())
+            _, low, high, _ = t_interval((gained - closed * possible) / possible.mean())
+            row |= {"closed": closed, "closed_low": closed + low, "closed_high": closed + high}
         rows.append(row)
     numbers = ("uniform", "best", "method", "oracle", "difference", "low", "high", "to_best", "closed", "closed_low",
                "closed_high")  # fmt: skip
