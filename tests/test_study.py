@@ -20,6 +20,7 @@ from tamis.models import build
 from tamis.observe import signals
 from tamis.selection import policies
 from tamis.study import folder
+from tamis.study.environment import environment as study_environment
 from tamis.study.grid import study
 from tamis.study.plan import Plan, Setting
 from tamis.study.plan_files import load_plan, plan_from_dict, plan_to_dict, with_data
@@ -88,6 +89,8 @@ def test_every_job_has_its_row_its_curve_and_its_examples(whole: Path) -> None:
         assert {"index", "given_label", "true_label", "kind", "trained", "last_loss", "aum"} <= set(one.columns)
     environment = json.loads((whole / "environment.json").read_text())
     assert {"versions", "threads_per_run", "device", "commit", "prices"} <= environment.keys()
+    again = study_environment("cpu", {}, {"commit": "earlier " + environment["commit"]})["commit"].split()
+    assert again == ["earlier", environment["commit"]], "a study that goes on under another commit names both, once"
     assert set(pl.read_parquet(whole / "timings.parquet").columns) == {
         "run",
         "train_seconds",

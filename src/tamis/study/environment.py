@@ -6,6 +6,7 @@ import dataclasses
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,13 @@ PACKAGES = ("tamis", "torch", "numpy", "scipy", "polars", "scikit-learn")
 PEERS = ("cleanlab",)  # named where they are installed
 
 
-def environment(device: str, prices: dict[Setting, PriceList]) -> dict[str, Any]:
-    """The environment in plain values, as ``environment.json`` keeps it."""
+def environment(device: str, prices: dict[Setting, PriceList], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment in plain values, as ``environment.json`` keeps it.
+
+    Args:
+        earlier: what it held before, where a study goes on: its commits stay named.
+    """
+    commits = [*str(earlier.get("commit", "")).split(), _commit()]
     peers = [name for name in PEERS if _version(name) != "unknown"]
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in (*PACKAGES, *peers)}},
@@ -29,7 +35,7 @@ def environment(device: str, prices: dict[Setting, PriceList]) -> dict[str, Any]
         "device": device,
         "threads_per_run": torch.get_num_threads(),
         "cores": os.cpu_count(),
-        "commit": _commit(),
+        "commit": " ".join(dict.fromkeys(commits)),
         "prices": [
             {"dataset": s.dataset, "model": s.model, "width": s.width, "batch": s.recipe.batch, **dataclasses.asdict(p)}
             for s, p in prices.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def _study(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     prices = {setting: settled_prices(setting, out, device) for setting in plan.settings}
     if not (only_gather and (out / "environment.json").exists()):
-        write_json(out / "environment.json", environment(device, prices))
+        marker = out / "environment.json"
+        write_json(marker, environment(device, prices, _read(marker)))
     todos = list(_todos(plan, prices, device, out))
     records: dict[str, dict[str, Any]] = {}
     missing = []
@@ -79,6 +81,14 @@ def _study(
             records[todo.name]["order"] = todo.order
             records[todo.name]["row"]["plan"] = plan.name
     return gather(out, records.values())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What an earlier call left; nothing, where that cannot be read."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _todos(plan: Plan, prices: dict[Setting, PriceList], device: str, out: Path) -> Iterator[Todo]:
