@@ -1,7 +1,7 @@
 """How soon the page of an audit of 200,000 rows can be used, with WebGL and without.
 
 Claim: under 3 s from the double click to cards that can be decided and a map that is drawn, and at most 1 s of that
-the page's processor; on two quiet cores 0.9-1.1 s with WebGL drawn in software and 0.9-1.0 s with 2D, of which 0.5-0.7 s.
+the page's processor; on two quiet cores 0.9-1.1 s with WebGL drawn in software and 0.9-1.0 s with 2D, 0.5-0.7 s of it.
 On two cores with ten times their load the wall clock said 1.9-7 s.
 
     python benchmarks/audit_page.py [ROWS]
