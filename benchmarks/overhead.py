@@ -24,11 +24,13 @@ import torch.nn.functional as F
 import tamis
 from tamis.models import build
 from tamis.observe import scores
-from tamis.recorder import WINDOW, Recorder
+from tamis.recorder import Recorder
 from tamis.types import Observation
+from tamis.window import ROWS
 
 BATCH, CLASSES, EXAMPLES, PAIRS = 256, 10, 50_000, 40
 SMALL, LARGE = 16, 512  # widths of the two networks
+STEPS = ROWS // BATCH  # those of one window of the recorder
 RATIO_LIMIT, RECORD_LIMIT, STEP = 1.03, 0.5e-3, 5e-3
 
 
@@ -82,7 +84,7 @@ def in_turn(bare: Callable[[], None], sieved: Callable[[], None]) -> list[tuple[
     pairs = []
     for number in range(PAIRS):
         first, second = (bare, sieved) if number % 2 else (sieved, bare)
-        a, b = seconds(first, WINDOW), seconds(second, WINDOW)
+        a, b = seconds(first, STEPS), seconds(second, STEPS)
         pairs.append((a, b) if number % 2 else (b, a))
     return pairs
 
@@ -105,9 +107,9 @@ def main() -> int:
         torch.randint(0, EXAMPLES, (256,)), torch.rand(256), torch.randn(256, 1000), torch.randint(0, 1000, (256,))
     )
     seconds(lambda: recorder.observe(observation), 50)
-    record = statistics.median(seconds(lambda: recorder.observe(observation), WINDOW) for _ in range(50))
+    record = statistics.median(seconds(lambda: recorder.observe(observation), STEPS) for _ in range(50))
 
-    print(f"torch {torch.__version__}, one thread, batch {BATCH}, {PAIRS} pairs of {WINDOW} steps; median (quartiles)")
+    print(f"torch {torch.__version__}, one thread, batch {BATCH}, {PAIRS} pairs of {STEPS} steps; median (quartiles)")
     print(f"added to a step: {said([1e3 * seconds for seconds in added])} ms")
     print(f"loop with recording / bare loop, mlp of width {LARGE}, step of {step * 1e3:.1f} ms: {said(whole)}")
     print(f"the same at a step of {STEP * 1e3:.0f} ms: {said(at_limit)} (limit {RATIO_LIMIT})")

@@ -1,4 +1,4 @@
-"""Holding steps back changes no bit of what is recorded."""
+"""A window changes nothing of what is recorded: not by its size, nor by what becomes of the tensors it was shown."""
 
 from __future__ import annotations
 
@@ -7,52 +7,131 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamis import recorder as module
-from tamis.observe.scores import SCORES
-from tamis.recorder import WINDOW, Recorder
+from tamis.observe.reducers import Mean
+from tamis.observe.relative import batch_loss
+from tamis.observe.scores import SCORES, Score, aum, default
+from tamis.observe.signals import SIGNALS
+from tamis.recorder import Recorder
 from tamis.types import Observation, TamisError
+from tamis.window import NUMBERS, Window
 
-N, K = 12, 3
-
-
-def observed(batches: list[list[int]], window: int) -> dict[str, list[float]]:
-    draw = torch.Generator().manual_seed(0)
-    before, module.WINDOW = module.WINDOW, window
-    try:
-        recorder = Recorder(N, [make() for make in SCORES.values()])
-        for step, batch in enumerate(batches):
-            index = torch.tensor(batch, dtype=torch.int64)
-            logits, target = (
-                torch.randn(len(batch), K, generator=draw),
-                torch.randint(0, K, (len(batch),), generator=draw),
-            )
-            recorder.observe(Observation(index, torch.rand(len(batch), generator=draw), logits, target, step=step))
-        return {name: column.tolist() for name, column in recorder.table().items()}
-    finally:
-        module.WINDOW = before
+steps = st.lists(st.lists(st.integers(0, 9), max_size=5), max_size=12)
 
 
-@given(st.lists(st.lists(st.integers(0, N - 1), min_size=0, max_size=6), min_size=1, max_size=12))
+def observation(index: list[int], seed: int = 0, classes: int = 3, **of: object) -> Observation:
+    draw, b = torch.Generator().manual_seed(seed), len(index)
+    logits, target = torch.randn(b, classes, generator=draw), torch.randint(0, classes, (b,), generator=draw)
+    seen = Observation(torch.tensor(index, dtype=torch.int64), torch.rand(b, generator=draw), logits, target)
+    return seen._replace(**of)  # type: ignore[arg-type]
+
+
+@given(steps)
+def test_what_comes_out_is_what_went_in_in_the_order_of_each_example(batches: list[list[int]]) -> None:
+    window = Window(("logits", "target"), rows=64)
+    shown = [observation(batch, seed) for seed, batch in enumerate(batches)]
+    assert all(window.add(seen) for seen in shown)
+    taken = list(window.empty())
+    assert not list(window.empty())
+    for example in range(10):
+        went, came = (
+            [value for o in of for value in o.loss[o.index == example].tolist()]
+            for of in (shown, [seen for seen, _ in taken])
+        )
+        assert went == came
+    for seen, distinct in taken:
+        assert distinct == (len(set(seen.index.tolist())) == len(seen.index))
+        assert not distinct or bool((seen.index.diff() > 0).all()), "an example's state is fetched in its order"
+
+
+def test_a_stretch_goes_on_until_an_example_comes_again() -> None:
+    window = Window((), rows=64)
+    for batch in ([0, 1], [2, 3], [1, 4], [5, 5], [5], [6, 0]):
+        assert window.add(observation(batch))
+    taken = [(sorted(seen.index.tolist()), distinct) for seen, distinct in window.empty()]
+    assert taken == [([0, 1, 2, 3], True), ([1, 4], True), ([5, 5], False), ([0, 5, 6], True)]
+
+
+def test_it_holds_copies_of_what_is_asked_for_alone() -> None:
+    window = Window(("target",), rows=8)
+    shown = observation([3, 1])
+    kept = shown.loss.tolist()
+    window.add(shown)
+    for tensor in (shown.index, shown.loss, shown.target):
+        tensor.zero_()  # type: ignore[union-attr]
+    ((seen, _),) = window.empty()
+    assert (seen.index.tolist(), seen.loss.tolist(), seen.logits) == ([1, 3], kept[::-1], None)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        observation([1], phase="select"),
+        observation([1], classes=4),
+        observation([1], logits=None),
+        observation([1], target=None),
+        observation([1], loss=torch.rand(2)),
+        observation([1], logits=torch.rand(2, 3)),
+        observation([1], logits=torch.rand(1, NUMBERS + 1)),
+        observation(list(range(8))),
+    ],
+)
+def test_another_kind_of_step_does_not_join(other: Observation) -> None:
+    window = Window(("logits", "target"), rows=8)
+    assert window.add(observation([0]))
+    assert not window.add(other)
+    assert [seen.index.tolist() for seen, _ in window.empty()] == [[0]]
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("classes", [2, 10, 37])
+def test_a_signal_says_of_a_batch_what_it_says_of_its_examples(name: str, classes: int) -> None:
+    whole = observation(list(range(23)), classes=classes)
+    one_by_one = [SIGNALS[name](Observation(*(field[i : i + 1] for field in whole[:4]))) for i in range(23)]  # type: ignore[index]
+    assert torch.equal(SIGNALS[name](whole), torch.cat(one_by_one))
+
+
+def test_a_signal_of_its_whole_batch_is_never_held() -> None:
+    recorder = Recorder(4, [Score("batch_loss", batch_loss, Mean(), True, "test")])
+    for index, losses in ([[0, 1], [1.0, 3.0]], [[2], [5.0]], [[3], [7.0]]):
+        recorder.observe(Observation(torch.tensor(index), torch.tensor(losses)))
+    assert recorder.table()["batch_loss"].tolist() == [2, 2, 5, 7]
+
+
+def recorded(batches: list[list[int]], rows: int, **of: object) -> str:
+    recorder = Recorder(10, [make() for make in SCORES.values()], rows=rows)
+    for seed, batch in enumerate(batches):
+        recorder.observe(observation(batch, seed, **of))  # type: ignore[arg-type]
+    return repr({name: column.tolist() for name, column in recorder.table().items()})
+
+
+@given(steps)
 def test_held_back_or_not_every_score_is_the_same_to_the_bit(batches: list[list[int]]) -> None:
-    assert repr(observed(batches, 1)) == repr(observed(batches, 5))
+    assert recorded(batches, 0) == recorded(batches, 9) == recorded(batches, 64)
 
 
-def test_a_pass_without_repeats_is_taken_in_at_once() -> None:
-    batches = torch.randperm(N, generator=torch.Generator().manual_seed(1)).view(4, 3).tolist()
-    assert repr(observed(batches, 1)) == repr(observed(batches, 4))
-    assert observed(batches, 4)["trained"] == [1] * N
+def test_half_precision_is_held_too() -> None:
+    batches = torch.randperm(10, generator=torch.Generator().manual_seed(1)).view(5, 2).tolist()
+    logits = torch.randn(2, 3).bfloat16()
+    assert recorded(batches, 0, logits=logits) == recorded(batches, 64, logits=logits)
 
 
 def test_nothing_held_is_lost_in_a_state() -> None:
-    recorder = Recorder(N, [SCORES["mean_loss"]()])
-    assert WINDOW > 1
-    recorder.observe(Observation(torch.tensor([3]), torch.tensor([2.0])))
-    fresh = Recorder(N, [SCORES["mean_loss"]()])
+    recorder = Recorder(12, [SCORES["mean_loss"]()])
+    for example, loss in ((3, 2.0), (4, 6.0)):  # the first is taken in at once
+        recorder.observe(Observation(torch.tensor([example]), torch.tensor([loss])))
+    fresh = Recorder(12, [SCORES["mean_loss"]()])
     fresh.load_state_dict(recorder.state_dict())
-    assert fresh.table()["mean_loss"][3] == 2.0
-    assert fresh.trained.tolist() == [0, 0, 0, 1, *[0] * 8]
+    assert fresh.table()["mean_loss"][3:5].tolist() == [2.0, 6.0]
+    assert fresh.trained.tolist() == [0, 0, 0, 1, 1, *[0] * 7]
+
+
+def test_what_is_wrong_with_the_first_step_is_said_at_once() -> None:
+    with pytest.raises(TamisError, match=r"index must lie in 0\.\.3"):
+        Recorder(4, default()).observe(observation([4]))
+    with pytest.raises(TamisError, match="needs logits and target"):
+        Recorder(4, [aum()]).observe(observation([0], logits=None))
 
 
 def test_scores_need_names_of_their_own() -> None:
     with pytest.raises(TamisError, match="have one name"):
-        Recorder(N, [SCORES["aum"](), SCORES["aum"]()])
+        Recorder(12, [SCORES["aum"](), SCORES["aum"]()])

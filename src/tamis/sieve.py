@@ -244,14 +244,13 @@ class Sieve:
             if self._drawing.look_next:
                 raise TamisError(f"{self.policy.label} drew this batch for a look: call select, which answers None.")
             multiplier = self._drawing.claim(index)
-            selected = float(self._drawing.plan is not None and self._drawing.plan.selected)
-            self.costs += Costs(candidates=len(index))
+            selected, candidates = float(self._drawing.plan is not None and self._drawing.plan.selected), len(index)
         elif self._judge.pending is None:
             raise TamisError(
                 f"{self.policy.label} chooses inside a batch: call select first and train on what it gives."
             )
         else:
-            expected, multiplier, selected = self._judge.pending
+            (expected, multiplier, selected), candidates = self._judge.pending, 0  # they were counted by select
             self._drawing.check(index, expected)
             self._judge.pending = None
         step = self.costs.steps
@@ -260,7 +259,7 @@ class Sieve:
             self._judge.notice(observation)
         self.recorder.observe(observation)
         losses = self._guarding.losses(observation, outputs, losses)
-        self.costs += Costs(backwards=len(index), steps=1)
+        self.costs += Costs(candidates, backwards=len(index), steps=1)
         self.selected_steps += selected
         if self.policy.reshape is not None:
             losses = self.policy.reshape(losses)

@@ -257,6 +257,7 @@ SIGNALS: dict[str, Signal] = {
     "entropy": entropy,
     "el2n": el2n,
 }
+"""Each reads an example for itself: of a batch it says what it says of its examples one by one, to the bit."""
 
 
 def _logits(observation: Observation, name: str) -> Tensor:
