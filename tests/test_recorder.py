@@ -11,9 +11,9 @@ from tamis.observe.reducers import Mean
 from tamis.observe.relative import batch_loss
 from tamis.observe.scores import SCORES, Score, aum, default
 from tamis.observe.signals import SIGNALS
-from tamis.recorder import Recorder
+from tamis.recorder import SMALL, Recorder
 from tamis.types import Observation, TamisError
-from tamis.window import NUMBERS, Window
+from tamis.window import Window
 
 steps = st.lists(st.lists(st.integers(0, 9), max_size=5), max_size=12)
 
@@ -27,39 +27,49 @@ def observation(index: list[int], seed: int = 0, classes: int = 3, **of: object)
 
 @given(steps)
 def test_what_comes_out_is_what_went_in_in_the_order_of_each_example(batches: list[list[int]]) -> None:
-    window = Window(("logits", "target"), rows=64)
-    shown = [observation(batch, seed) for seed, batch in enumerate(batches)]
-    assert all(window.add(seen) for seen in shown)
-    taken = list(window.empty())
+    window = Window(rows=64)
+    shown = [(torch.tensor(batch, dtype=torch.int64), torch.rand(len(batch))) for batch in batches]
+    for index, value in shown:
+        window.add("kind", index, [value])
+    taken = [(index, value) for _, index, (value,), _ in window.empty()]
     assert not list(window.empty())
     for example in range(10):
-        went, came = (
-            [value for o in of for value in o.loss[o.index == example].tolist()]
-            for of in (shown, [seen for seen, _ in taken])
-        )
+        went, came = ([v for index, value in of for v in value[index == example].tolist()] for of in (shown, taken))
         assert went == came
-    for seen, distinct in taken:
-        assert distinct == (len(set(seen.index.tolist())) == len(seen.index))
-        assert not distinct or bool((seen.index.diff() > 0).all()), "an example's state is fetched in its order"
 
 
-def test_a_stretch_goes_on_until_an_example_comes_again() -> None:
-    window = Window((), rows=64)
-    for batch in ([0, 1], [2, 3], [1, 4], [5, 5], [5], [6, 0]):
-        assert window.add(observation(batch))
-    taken = [(sorted(seen.index.tolist()), distinct) for seen, distinct in window.empty()]
+def test_a_stretch_goes_on_until_an_example_comes_again_and_is_in_order() -> None:
+    window = Window(rows=64)
+    for batch in ([1, 0], [3, 2], [4, 1], [5, 5], [5], [6, 0]):
+        window.add("kind", torch.tensor(batch), [])
+    taken = [(index.tolist(), distinct) for _, index, _, distinct in window.empty()]
     assert taken == [([0, 1, 2, 3], True), ([1, 4], True), ([5, 5], False), ([0, 5, 6], True)]
 
 
-def test_it_holds_copies_of_what_is_asked_for_alone() -> None:
-    window = Window(("target",), rows=8)
-    shown = observation([3, 1])
-    kept = shown.loss.tolist()
-    window.add(shown)
-    for tensor in (shown.index, shown.loss, shown.target):
-        tensor.zero_()  # type: ignore[union-attr]
-    ((seen, _),) = window.empty()
-    assert (seen.index.tolist(), seen.loss.tolist(), seen.logits) == ([1, 3], kept[::-1], None)
+def test_there_is_room_for_one_kind_and_so_many_rows() -> None:
+    window = Window(rows=4)
+    assert window.room("a", 4)
+    assert not window.room("a", 5)
+    window.add("a", torch.tensor([1, 2]), [])
+    assert window.room("a", 2)
+    assert not window.room("a", 3)
+    assert not window.room("b", 1)
+    list(window.empty())
+    assert window.room("b", 4)
+
+
+@pytest.mark.parametrize("classes", [3, SMALL])  # copied, and what was said of it
+def test_the_caller_may_use_its_tensors_again(classes: int) -> None:
+    columns = []
+    for reuse in (False, True):
+        recorder = Recorder(10, default())
+        recorder.observe(observation([0], classes=classes))
+        shown = observation([3, 1], classes=classes)
+        recorder.observe(shown)
+        for tensor in shown[:4] if reuse else ():
+            tensor.zero_()  # type: ignore[union-attr]
+        columns.append(repr(recorder.table()))
+    assert columns[0] == columns[1]
 
 
 @pytest.mark.parametrize(
@@ -67,19 +77,27 @@ def test_it_holds_copies_of_what_is_asked_for_alone() -> None:
     [
         observation([1], phase="select"),
         observation([1], classes=4),
-        observation([1], logits=None),
-        observation([1], target=None),
-        observation([1], loss=torch.rand(2)),
-        observation([1], logits=torch.rand(2, 3)),
-        observation([1], logits=torch.rand(1, NUMBERS + 1)),
-        observation(list(range(8))),
+        observation([1], logits=torch.rand(1, SMALL + 1)),
+        observation(list(range(9))),
     ],
 )
-def test_another_kind_of_step_does_not_join(other: Observation) -> None:
-    window = Window(("logits", "target"), rows=8)
-    assert window.add(observation([0]))
-    assert not window.add(other)
-    assert [seen.index.tolist() for seen, _ in window.empty()] == [[0]]
+def test_steps_of_several_kinds_are_recorded_as_they_come(other: Observation) -> None:
+    shown = [observation([0]), observation([2, 1], 1), other, observation([1], 2), other, other]
+    tables = []
+    for rows in (0, 8):
+        recorder = Recorder(10, default(), rows=rows)
+        for seen in shown:
+            recorder.observe(seen)
+        tables.append(repr(recorder.table()))
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("other", [{"logits": None}, {"target": None}, {"logits": torch.rand(2, 3)}])
+def test_a_step_that_lacks_something_is_refused_when_it_comes(other: dict[str, None]) -> None:
+    recorder = Recorder(10, default())
+    recorder.observe(observation([0]))
+    with pytest.raises(TamisError, match="margin needs"):
+        recorder.observe(observation([1], **other))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", SIGNALS)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -12,11 +13,25 @@ from torch import Tensor
 from tamis.observe.reducers import Count
 from tamis.observe.scores import Score
 from tamis.observe.signals import DERIVED, SIGNALS, Signal
-from tamis.types import Observation, TamisError
+from tamis.types import Observation, Phase, TamisError
 from tamis.window import ROWS, Window
 
 State = dict[str, Tensor]
 Asked = tuple[Signal, Signal, Callable[[Tensor], Tensor] | None]
+
+SMALL = 1 << 15
+"""Logits of a step up to which it is cheaper to copy them and to ask several steps at once what they say."""
+
+COPIED = ("loss", "target", "logits")
+"""What is copied then, the widest last."""
+
+
+class Kind(NamedTuple):
+    """What a window holds: fields of observations by name, or (none) what the signals said; never two kinds at once."""
+
+    phase: Phase
+    names: tuple[str, ...] = ()
+    width: int = 0
 
 
 class Recorder:
@@ -47,23 +62,28 @@ class Recorder:
         self._states: dict[str, State] = {score.name: score.reducer.init(n) for score in scores}
         self._trained = Count().init(n)
         self._device = torch.device("cpu")
-        self._rows = rows
-        self._window: Window | None = None  # what is held; from the first observation on
+        self._window = Window(rows)
+        self._copied: tuple[str, ...] = ()
+        self._begun = False
         self._asked: dict[str, list[Asked]] = {}  # by phase, until the scores change
 
     def observe(self, observation: Observation) -> None:
-        """Record one forward pass. No host synchronisation."""
+        """Record one forward pass. No host synchronisation; the caller may use its tensors again."""
         if observation.loss.device != self._device:
             self._move(observation.loss.device)
-        if self._window is None:
-            self._begin(observation)  # it is taken in at once, so that what is wrong with it is said at once
-        elif self._window.add(observation):
+        first = not self._begun
+        if first:
+            self._begin(observation)
+        kind, columns = self._columns(observation)
+        if first or self._device.type != "cpu":  # a first mistake is said at once; an accelerator runs ahead by itself
+            self._take(kind, observation.index, columns)
             return
-        else:
+        if not self._window.room(kind, len(observation.index)):
             self._take_in()
-            if self._window.add(observation):
-                return
-        self._record(observation)
+        if self._window.room(kind, len(observation.index)):
+            self._window.add(kind, observation.index, columns)
+        else:
+            self._take(kind, observation.index, columns)
 
     def compute(self, score: Score) -> Tensor:
         """``[n]`` float32 values of a recorded score; NaN = never observed."""
@@ -99,20 +119,38 @@ class Recorder:
         self._states = {score.name: _copy(state["scores"][score.name]) for score in self.scores}
         self._trained = _copy(state["trained"])
         self._device = next(iter(self._trained.values())).device
-        self._window = None
+        self._window, self._begun = Window(self._window.rows), False
 
-    def _take_in(self) -> None:
-        if self._window is not None:
-            for observation, distinct in self._window.empty():
-                self._record(observation, distinct)
+    def _columns(self, observation: Observation) -> tuple[Kind, list[Tensor]]:
+        """What the signals read, where that is little, else what they say; and which of the two it is."""
+        if self._device.type == "cpu" and self._copied:
+            fields = [getattr(observation, name) for name in self._copied]
+            if all(value is not None and value.shape[:1] == observation.index.shape for value in fields):
+                width = math.prod(fields[-1].shape[1:])
+                if width * len(observation.index) <= SMALL:
+                    return Kind(observation.phase, self._copied, width), fields
+        return Kind(observation.phase), list(self._said(observation).values())
 
-    def _record(self, observation: Observation, distinct: bool = False) -> None:
-        """Let the states have what was observed; ``distinct`` where it is known to hold no example twice."""
-        index = observation.index.to(self._device, non_blocking=True)
+    def _said(self, observation: Observation) -> dict[Signal, Tensor]:
+        """What is recorded of this phase, ``[B]`` by signal, each computed once."""
         values: dict[Signal, Tensor] = {}
         for signal, base, function in self._asked_in(observation.phase):
             values[signal] = signal(observation) if function is None else function(values[base])
-        if observation.phase == "train":
+        return values
+
+    def _take_in(self) -> None:
+        for kind, index, columns, distinct in self._window.empty():
+            self._take(cast(Kind, kind), index, columns, distinct)
+
+    def _take(self, kind: Kind, index: Tensor, columns: Sequence[Tensor], distinct: bool = False) -> None:
+        """Let the states have it; ``distinct`` where it is known to hold no example twice."""
+        if kind.names:
+            fields = dict(zip(kind.names, columns, strict=True))
+            values = self._said(Observation(index, **fields, phase=kind.phase))  # type: ignore[arg-type]
+        else:
+            values = dict(zip((signal for signal, *_ in self._asked_in(kind.phase)), columns, strict=True))
+        index = index.to(self._device, non_blocking=True)
+        if kind.phase == "train":
             Count().update(self._trained, index, torch.zeros(len(index), device=self._device))
         for score in self.scores:
             if score.signal in values:
@@ -130,16 +168,17 @@ class Recorder:
         return asked
 
     def _begin(self, observation: Observation) -> None:
-        """Record no further what this observation lacks something for, and open a window for what comes."""
+        """Record no further what this observation lacks something for."""
         lacking = [s for s in self.scores if any(getattr(observation, need) is None for need in s.needs)]
         if needed := [score for score in lacking if score.name in self.required]:
             needs = ", ".join(f"{score.name} needs {' and '.join(score.needs)}" for score in needed)
             raise TamisError(f"{needs}, but the model's outputs and targets are not a classifier's [b, K] and [b].")
         self.scores = [score for score in self.scores if score not in lacking]
         self._asked.clear()
-        fields = frozenset({"loss"}.union(*(score.needs for score in self.scores)))
-        separate = all(score.signal in SIGNALS.values() for score in self.scores)  # another may read its batch as one
-        self._window = Window(fields, self._rows if separate else 0)
+        read = {"loss"}.union(*(score.needs for score in self.scores))
+        alone = all(score.signal in SIGNALS.values() for score in self.scores)  # another may read its batch as one
+        self._copied = tuple(name for name in COPIED if name in read) if alone and read <= set(COPIED) else ()
+        self._begun = True
 
     def _move(self, device: torch.device) -> None:
         self._take_in()
