@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import polars as pl
 import pytest
 
 from tamis.observe.model_scores import MODEL_SCORES
@@ -86,3 +87,12 @@ def test_a_docstrings_parts_are_told_apart(cards: ModuleType) -> None:
     assert (first, prose) == ("It does this: `x`.", "More of it; see `top_k`.")
     assert said == {"Cost": "1 | 2.", "Fails when": "it rains; or snows.", "Reference": "Somebody 1999."}
     assert cards._cell("1 | 2") == "1 \\| 2"
+
+
+def test_a_scores_card_has_what_the_published_study_found(cards: ModuleType) -> None:
+    card = (ROOT / "docs" / "cards" / "aum.md").read_text("utf-8")
+    scored = pl.read_parquet(ROOT / "docs" / "results" / "scores" / "scores.parquet")
+    mine = scored.filter((pl.col("score") == "aum") & (pl.col("corruption") == "asymmetric_labels"))
+    assert f"Worst here on 30 % asymmetric labels: {mine['auroc_hardest'].mean():.3f}" in card
+    assert "Not run by" in cards.scored_part("nobody", scored)
+    assert all("Not run" not in (ROOT / "docs" / "cards" / f"{name}.md").read_text("utf-8") for name in SCORES)

@@ -40,10 +40,8 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
     console = Console()
     total = sum(1 for _ in plan.jobs())
     console.print(f"[bold]{escape(plan.name)}[/bold]: {escape(plan.title)}")
-    console.print(
-        f"{total} runs on {workers} workers ({device}), about {_hours(plan.hours(workers))}; "
-        f"records in {escape(str(out))}"
-    )
+    running = f"{total} runs on {workers} workers ({device}), about {_hours(plan.hours(workers))}"
+    console.print(f"{f'{total} runs' if only_report else running}; records in {escape(str(out))}")
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -75,33 +73,30 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
                     progress.console.print(
                         f"[red]failed[/red] {escape(event.label)}: {escape(event.error.strip().splitlines()[-1])}"
                     )
-                if not console.is_terminal and (finished % max(1, total // 20) == 0 or finished == total):
+                told = finished == total or (finished % max(1, total // 20) == 0 and not only_report)
+                if told and not console.is_terminal:
                     print(f"{finished} of {total} runs", flush=True)
 
         runs, curves = study(plan, out, workers=workers, device=device, fresh=fresh, only_gather=only_report, tell=tell)
     if runs.is_empty():
         raise TamisError(f"no run of {plan.name} is finished in {out}; leave out --only-report to run it.")
     page = study_report(out)
-    for setting in () if plan.separators else plan.settings:
+    for setting in plan.settings if plan.methods else ():
         here = runs.filter((runs["dataset"] == setting.dataset) & (runs["model"] == setting.model))
         sizes = {setting.size} if setting.size else set(here["size"])
         if here.filter(here["size"].is_in(list(sizes))).is_empty():
             continue
         columns_, rows = main_table(runs, curves, setting.dataset, setting.model, size=max(sizes))
         title = f"{setting.dataset}, {setting.model}: speed-up in backprops (test error %, mean ± 95 % half-width)"
-        fitting = max(1, (console.width - 40) // 18)  # as many cells side by side as the terminal has room for
-        for start in range(1, len(columns_), fitting):
-            part = slice(start, start + fitting)
-            block = [[row[0], *row[part]] for row in rows]
-            print_table(title if start == 1 else "", [columns_[0], *columns_[part]], block, console)
+        print_in_blocks(title, columns_, rows, console)
     if (out / "separations.parquet").exists():
         from tamis.report.separation import detection
 
         found = detection(runs, pl.read_parquet(out / "separations.parquet"))
-        print_table(found.caption, found.columns, found.rows, console)
+        print_in_blocks(found.caption, found.columns, found.rows, console)
     if (out / "scores.parquet").exists():
         columns_, rows = score_table(pl.read_parquet(out / "scores.parquet"))
-        print_table("AUROC of mislabeled examples: all clean | the hardest tenth", columns_, rows, console)
+        print_in_blocks("AUROC of mislabeled examples: all clean | the hardest tenth", columns_, rows, console)
     if failures:
         console.print(
             f"[red]{len(failures)} runs failed[/red]; their errors stand in the page; "
@@ -109,6 +104,16 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
         )
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
     return len(failures)
+
+
+def print_in_blocks(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], console: Console) -> None:
+    """A table wider than the terminal, as several with as many columns side by side as there is room for."""
+    first = max(len(str(row[0])) for row in [columns, *rows])
+    fitting = max(1, (console.width - first - 4) // 18)
+    for start in range(1, len(columns), fitting):
+        part = slice(start, start + fitting)
+        block = [[row[0], *row[part]] for row in rows]
+        print_table(title if start == 1 else "", [columns[0], *columns[part]], block, console)
 
 
 def print_table(
