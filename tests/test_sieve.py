@@ -9,6 +9,7 @@ import io
 import math
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -489,3 +490,26 @@ def test_a_policy_must_fit_together() -> None:
 def test_who_is_excluded_is_said_by_a_mask_or_not_at_all(exclude: torch.Tensor) -> None:
     with pytest.raises(TamisError, match=r"exclude must be \[4\] bool"):
         tamis.Sieve(4, "uniform", budget=1, exclude=exclude)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "y", "sentence"),
+    [
+        (torch.zeros(2, 3), torch.tensor([0, 1], dtype=torch.int32), r"torch\.int32, but .* use y\.long\(\)"),
+        (torch.zeros(2, 1), torch.tensor([0, 1]), r"\[2, 1\], a single logit"),
+        ((torch.zeros(2, 3),), torch.tensor([0, 1]), "these are tuple and Tensor"),
+        (torch.zeros(2, 3), [0, 1], "these are Tensor and list"),
+    ],
+)
+def test_what_cross_entropy_cannot_take_is_refused_in_a_sentence(outputs: Any, y: Any, sentence: str) -> None:
+    sieve = tamis.Sieve(4, tamis.policies.uniform(), budget=1)
+    index = torch.tensor(next(iter(sieve.batches(2))))
+    with pytest.raises(tamis.TamisError, match=sentence):
+        sieve.loss(index, outputs, y)
+    sieve.loss(index, torch.zeros(2, 3), torch.tensor([0, 1]))  # nothing was spent: the same batch can be mended
+
+
+def test_labels_may_be_probabilities() -> None:
+    sieve = tamis.Sieve(2, tamis.policies.uniform(), budget=1)
+    index = torch.tensor(next(iter(sieve.batches(2))))
+    assert float(sieve.loss(index, torch.zeros(2, 4), torch.full((2, 4), 0.25))) == pytest.approx(1.3862944)

@@ -114,4 +114,16 @@ def _smaller(x: Batch, scale: float) -> Tensor:
 
 
 def _cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
+    if not isinstance(outputs, Tensor) or not isinstance(y, Tensor):
+        raise TamisError(
+            f"cross-entropy needs tensors of logits and labels, but these are {type(outputs).__name__} and "
+            f"{type(y).__name__}; hand over the logits alone, or give the Sieve a loss_fn=(outputs, y) -> [b]."
+        )
+    if not y.is_floating_point() and y.dtype != torch.int64:
+        raise TamisError(f"the labels are {y.dtype}, but cross-entropy needs int64; use y.long().")
+    if outputs.ndim > 1 and outputs.shape[1] == 1:
+        raise TamisError(
+            f"the outputs are {list(outputs.shape)}, a single logit, but cross-entropy needs one for each class; give "
+            "the Sieve a loss_fn such as binary cross-entropy with reduction='none'."
+        )
     return F.cross_entropy(outputs, y, reduction="none")
