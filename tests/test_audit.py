@@ -297,8 +297,8 @@ def test_effort_takes_the_best_network_that_fits() -> None:
     assert plan_effort(FakeOwn(400, (30,)), 10, price=lambda effort: FAST)[0].model == "mlp"  # type: ignore[arg-type]
     with pytest.raises(TamisError, match="looks at pictures"):
         plan_effort(FakeOwn(400, (30,)), 10, "convnet")  # type: ignore[arg-type]
-    with pytest.raises(TamisError, match="must be auto"):
-        plan_effort(colour, 10, "vit")
+    with pytest.raises(TamisError, match="no --model 'resnet'; did you mean 'resnet9'"):
+        plan_effort(colour, 10, "resnet")
     with pytest.raises(TamisError, match="needs some time"):
         plan_effort(colour, 0)
 
@@ -330,7 +330,7 @@ def test_prioritising_is_judged_by_what_it_would_train_on() -> None:
         (["nothing"], "there is no nothing"),
         (["d.npz", "--fdr", "0"], "--fdr is 0"),
         (["d.npz", "--minutes", "-1"], "--minutes is -1"),
-        (["d.npz", "--model", "vit"], "--model is 'vit'"),
+        (["d.npz", "--model", "vit"], "no --model 'vit'"),
         (["d.npz", "--copy"], "--copy is about"),
         (["d.npz", "--embed", "nope"], "module:function"),
         (["d.npz", "--embed", "nope_at_all:f"], "cannot be imported"),

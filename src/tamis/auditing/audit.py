@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tamis.auditing.effort import Effort, networks, plan_effort
+from tamis.auditing.effort import Effort, check_asked, networks, plan_effort
 from tamis.auditing.folder import MARK, Kept, claim
 from tamis.auditing.prioritising import judge_prioritising
 from tamis.own.reading import Own, from_arrays, read
@@ -105,6 +105,7 @@ def audit(
     """
     if not 0 < fdr < 1:
         raise TamisError(f"--fdr is {fdr:g}, but a share of false alarms lies inside (0, 1), such as 0.05.")
+    check_asked(minutes, model)
     tell = progress or (lambda what, fraction: None)
     start = time.perf_counter()
     own = _own(data, y, names, label, text, embed, limit, tell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -92,12 +93,19 @@ def plan_effort(
     return least
 
 
-def networks(own: Own, minutes: float, model: str) -> list[str]:
-    """Which networks come into question, the best first; refuses what cannot be done."""
+def check_asked(minutes: float, model: str) -> None:
+    """Refuse what can be done with no data."""
     if not minutes > 0:
         raise TamisError(f"--minutes is {minutes:g}, but an audit needs some time: above 0, such as 10.")
-    if model != "auto" and model not in WIDTHS:
-        raise TamisError(f"--model is {model!r}, but it must be auto, {', '.join(WIDTHS)}.")
+    known = ("auto", *WIDTHS)
+    if model not in known:
+        near = difflib.get_close_matches(model, known, 1, cutoff=0)[0]
+        raise TamisError(f"there is no --model {model!r}; did you mean {near!r}? (known: {', '.join(known)})")
+
+
+def networks(own: Own, minutes: float, model: str) -> list[str]:
+    """Which networks come into question, the best first; refuses what cannot be done."""
+    check_asked(minutes, model)
     pictures = own.data.x.ndim == 4
     if model in ("convnet", "resnet9") and not pictures:
         raise TamisError(f"--model {model} looks at pictures, and these data are {own.kind}; use --model mlp.")

@@ -60,6 +60,8 @@ def claim(out: Path, what: dict[str, Any], fresh: bool = False) -> dict[str, Any
 
 def read_mark(out: Path) -> dict[str, Any]:
     """What an audit's folder says of itself."""
+    if not (out / MARK).exists():
+        raise TamisError(f"there is no audit in {out}; run tamis audit with this --out first, or name its folder.")
     try:
         found = json.loads((out / MARK).read_text())
     except (OSError, ValueError):
