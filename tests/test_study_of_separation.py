@@ -279,7 +279,9 @@ def test_means_intervals_and_seeds_within_a_target() -> None:
 
 def test_sentences_name_the_best_peer_and_count_pairs() -> None:
     pairs = {"separate": (0.99, 0.95), "separate_one_run": (0.98, 0.80), "aum": (0.985, 0.70), "ssft": (0.7, 0.90)}
-    found = frame({name: {0: {"auroc": a, "auroc_hardest": b}} for name, (a, b) in pairs.items()})
+    asked = {name: {0: {"auroc": a, "auroc_hardest": b}} for name, (a, b) in pairs.items()}
+    asked["separate"][7] = {"auroc": 0.5, "auroc_hardest": 0.5}  # alone, on labels that no peer was asked about
+    found = frame(asked)
     first, last = separations.sentences(found)
     assert first.startswith("20 % random labels: separate 0.990 and 0.950 for 1.00 runs; separate_one_run 0.980")
     assert "ssft 0.700 and 0.900" in first, "the best peer is the best on the hardest"

@@ -17,6 +17,7 @@ from tamis.study.separations import (
     BOTH,
     SLACK,
     false_discoveries,
+    on_the_same_labels,
     over,
     rate_errors,
     reliability_over_seeds,
@@ -55,13 +56,8 @@ def separation(runs: pl.DataFrame, found: pl.DataFrame, bins: pl.DataFrame) -> l
 
 
 def detection(asked: pl.DataFrame, found: pl.DataFrame) -> Table:
-    """How well each separator ranks, with its cost; who failed everywhere has its reason instead.
-
-    Seeds on which one of several was asked alone, for its false discoveries, are left out: all rank the same labels.
-    """
-    alone = pl.col("policy").n_unique().over("seed") == 1
-    if found["policy"].n_unique() > 1:
-        found = found.filter(~alone)
+    """How well each separator ranks the same labels, with its cost; who failed everywhere has its reason instead."""
+    found = on_the_same_labels(found)
     columns = [cell for cell in cells(asked) if cell[1] > 0]
     both = [{(r["policy"], r["corruption"], r["rate"]): r for r in over(found, c).iter_rows(named=True)} for c in BOTH]
     cost: dict[str, float] = dict(found.group_by("policy").agg(pl.col("runs").mean()).iter_rows())
