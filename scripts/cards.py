@@ -202,14 +202,14 @@ def scored_part(name: str, scored: pl.DataFrame | None) -> str:
     worst = where.sort("auroc_hardest").row(0, named=True)
     said = (
         "## Measured",
-        "`tamis study scores`: one run of an MLP on 20,000 Fashion-MNIST images, three seeds, mean and half-width of the "
-        "95 % interval. AUROC of mislabeled examples, read in this score's direction: .5 is chance, below it the "
+        "`tamis study scores`: one run of an MLP on 20,000 Fashion-MNIST images, three seeds, mean and half-width of "
+        "the 95 % interval. AUROC of mislabeled examples, read in this score's direction: .5 is chance, below it the "
         f"mislabeled look easy. {trainings} further trainings; number {rank} of {len(rows)} by the mean of the first "
         "column.",
         "| labels | against all clean | against the hardest tenth of the clean |\n|---|---|---|\n"
         + "\n".join(f"| {cell} | {a} | {b} |" for cell, (a, b) in zip(columns[2:], pairs, strict=True)),
-        f"Worst here on {cell_name(worst['corruption'], worst['rate'])}: {worst['auroc_hardest']:.3f} against the hardest "
-        "tenth.",
+        f"Worst here on {cell_name(worst['corruption'], worst['rate'])}: {worst['auroc_hardest']:.3f} against the "
+        "hardest tenth.",
     )
     return "\n\n".join(said) + "\n"
 
