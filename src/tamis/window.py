@@ -54,8 +54,11 @@ class Window:
         before = np.full(len(index), -1)  # by row, the one at which the same example stood last
         before[row[1:][again]] = row[:-1][again]
         for start, stop, distinct in _stretches(before, ends):
-            rows = torch.from_numpy(row[(row >= start) & (row < stop)] if distinct else np.arange(start, stop))
-            at, *taken = (column.index_select(0, rows) for column in columns)
+            if distinct:
+                rows = torch.from_numpy(row[(row >= start) & (row < stop)])
+                at, *taken = (column.index_select(0, rows) for column in columns)
+            else:
+                at, *taken = (column[start:stop] for column in columns)
             yield self._kind, at, taken, distinct
 
 
