@@ -26,7 +26,7 @@ COPIED = ("loss", "target", "logits")
 """What is copied then, the widest last."""
 
 
-class Kind(NamedTuple):
+class Contents(NamedTuple):
     """What a window holds: fields of observations by name, or (none) what the signals said; never two kinds at once."""
 
     phase: Phase
@@ -121,15 +121,15 @@ class Recorder:
         self._device = next(iter(self._trained.values())).device
         self._window, self._begun = Window(self._window.rows), False
 
-    def _columns(self, observation: Observation) -> tuple[Kind, list[Tensor]]:
+    def _columns(self, observation: Observation) -> tuple[Contents, list[Tensor]]:
         """What the signals read, where that is little, else what they say; and which of the two it is."""
         if self._device.type == "cpu" and self._copied:
             fields = [getattr(observation, name) for name in self._copied]
             if all(value is not None and value.shape[:1] == observation.index.shape for value in fields):
                 width = math.prod(fields[-1].shape[1:])
                 if width * len(observation.index) <= SMALL:
-                    return Kind(observation.phase, self._copied, width), fields
-        return Kind(observation.phase), list(self._said(observation).values())
+                    return Contents(observation.phase, self._copied, width), fields
+        return Contents(observation.phase), list(self._said(observation).values())
 
     def _said(self, observation: Observation) -> dict[Signal, Tensor]:
         """What is recorded of this phase, ``[B]`` by signal, each computed once."""
@@ -140,9 +140,9 @@ class Recorder:
 
     def _take_in(self) -> None:
         for kind, index, columns, distinct in self._window.empty():
-            self._take(cast(Kind, kind), index, columns, distinct)
+            self._take(cast(Contents, kind), index, columns, distinct)
 
-    def _take(self, kind: Kind, index: Tensor, columns: Sequence[Tensor], distinct: bool = False) -> None:
+    def _take(self, kind: Contents, index: Tensor, columns: Sequence[Tensor], distinct: bool = False) -> None:
         """Let the states have it; ``distinct`` where it is known to hold no example twice."""
         if kind.names:
             fields = dict(zip(kind.names, columns, strict=True))

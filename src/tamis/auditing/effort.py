@@ -94,7 +94,7 @@ def plan_effort(
 
 
 def check_asked(minutes: float, model: str) -> None:
-    """Refuse what can be done with no data."""
+    """Refuse what is asked for wrongly whatever the data are, so that nobody waits for them to be read first."""
     if not minutes > 0:
         raise TamisError(f"--minutes is {minutes:g}, but an audit needs some time: above 0, such as 10.")
     known = ("auto", *WIDTHS)
