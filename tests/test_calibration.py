@@ -129,6 +129,8 @@ def test_at_rate_has_that_mean_and_keeps_the_order(values: list[float], rate: fl
 
 def test_no_noise_and_all_noise_and_nonsense() -> None:
     assert float(at_rate(torch.rand(9, dtype=torch.float64), 0.0).max()) < 1e-3
+    p = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64)
+    assert torch.allclose(at_rate(p, 0.5, surer=2.0).logit(), 2 * p.logit(), atol=1e-9), "the mean stays at one half"
     with pytest.raises(TamisError, match=r"rate is 1\.5"):
         at_rate(torch.rand(3), 1.5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from tamis.corrupt import injector
 from tamis.data import load
 from tamis.loop import Recipe
 from tamis.models import build
+from tamis.observe.calibration import at_rate
+from tamis.observe.posterior import flag
 from tamis.separation.evidence import Evidence, cross_fit, gather_evidence, one_run
 from tamis.study.detection import auroc
 from tamis.types import Arrays, TamisError, Truth
@@ -58,6 +61,28 @@ def test_wrong_labels_are_found_named_and_counted(noisy: tuple[Evidence, Truth])
     assert found.transition is not None
     assert found.transition.shape == (10, 10)
     assert found.table["index"].to_list() == list(range(len(p)))
+
+
+def test_a_list_at_another_share_needs_no_second_separation(noisy: tuple[Evidence, Truth]) -> None:
+    evidence, _ = noisy
+    found = tamis.separate(evidence)
+    assert torch.equal(found.flag(0.05), torch.from_numpy(found.table["flagged"].to_numpy().copy()))
+    again = tamis.separate(evidence, fdr=0.2)
+    assert torch.equal(found.flag(0.2), torch.from_numpy(again.table["flagged"].to_numpy().copy()))
+    longer = [found.flag(fdr) for fdr in (0.05, 0.1, 0.2)]
+    assert all(bool((short <= long).all()) for short, long in itertools.pairwise(longer))
+    with pytest.raises(TamisError, match="inside"):
+        found.flag(1.0)
+
+
+def test_a_list_is_shorter_the_less_sure_the_rate_is(noisy: tuple[Evidence, Truth]) -> None:
+    found = tamis.separate(noisy[0])
+    p = torch.from_numpy(found.table["p_mislabeled"].to_numpy().copy())
+    unsure = dataclasses.replace(found, interval=(0.0, 1.0))
+    without = dataclasses.replace(found, interval=None)
+    assert torch.equal(without.flag(0.1), flag(p, 0.1)), "nothing says how sure it is: the probabilities as they are"
+    assert unsure.flag(0.1).sum() < found.flag(0.1).sum() < without.flag(0.1).sum()
+    assert torch.equal(unsure.flag(0.1), flag(at_rate(p, 0.6 * found.noise_rate), 0.1))
 
 
 def test_on_clean_data_next_to_nothing_is_flagged() -> None:

@@ -45,7 +45,7 @@ def test_a_list_is_counted_by_hand() -> None:
     kind = torch.tensor([int(Kind.MISLABELED), int(Kind.MISLABELED), 0, 0, int(Kind.MISLABELED), 0])
     truth = Truth(kind, torch.tensor([1, 2, 0, 0, 3, 0]))
     p = torch.tensor([1.0, 1.0, 0.9, 0.4, 0.1, 0.0], dtype=torch.float64)
-    said = Said(p, Costs(), p, None, torch.tensor([1, 0, 0, 0, 3, 0]), 0.4, (0.3, 0.45))
+    said = Said(p, Costs(), p, None, None, torch.tensor([1, 0, 0, 0, 3, 0]), 0.4, (0.3, 0.45))
     row, bins = measure(said, truth, np.array([1, 0, 1, 0, 0, 0], bool))
     assert row["auroc"] == pytest.approx(7 / 9)
     assert row["auroc_hardest"] == pytest.approx(2 / 3), "against the third: the first is hard and mislabeled"
@@ -70,6 +70,14 @@ def test_a_separator_with_a_list_of_its_own_has_it_at_every_target() -> None:
     assert silent["fdr_05"] is None
     with pytest.raises(TamisError, match="speaks of"):
         measure(own, Truth(torch.zeros(4, dtype=torch.int64), torch.zeros(4, dtype=torch.int64)), np.ones(4, bool))
+
+
+def test_a_separator_that_makes_lists_itself_is_judged_by_these() -> None:
+    kind = torch.tensor([int(Kind.MISLABELED), 0, 0])
+    p = torch.tensor([0.9, 0.9, 0.1], dtype=torch.float64)
+    asked = Said(p, Costs(), p, lists=lambda fdr: torch.tensor([True, fdr > 0.1, False]))
+    row, _ = measure(asked, Truth(kind, torch.zeros(3, dtype=torch.int64)), np.ones(3, bool))
+    assert (row["fdr_05"], row["fdr_10"], row["fdr_20"]) == (0.0, 0.0, 0.5)
 
 
 def test_on_clean_data_every_discovery_is_false_and_none_is_missed() -> None:

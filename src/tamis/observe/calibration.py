@@ -211,11 +211,11 @@ def doubted(probabilities: Tensor, usual: Tensor, share: float = DOUBT) -> Tenso
     return (1 - share) * p + share * usual.to(p)[p.argmax(1)]
 
 
-def at_rate(wrong: Tensor, rate: float) -> Tensor:
+def at_rate(wrong: Tensor, rate: float, surer: float = 1.0) -> Tensor:
     """Probabilities moved by one constant in their log-odds so that their mean is ``rate``; their order stays.
 
     Args:
-        wrong: ``[N]`` in [0, 1]. rate: in [0, 1].
+        wrong: ``[N]`` in [0, 1]. rate: in [0, 1]. surer: by what the log-odds are multiplied first, above 0.
 
     Returns:
         ``[N]`` float64.
@@ -233,7 +233,7 @@ def at_rate(wrong: Tensor, rate: float) -> Tensor:
     """
     if not 0 <= rate <= 1:
         raise TamisError(f"rate is {rate!r}, but the share of wrong labels lies in [0, 1].")
-    odds = wrong.double().clamp(1e-9, 1 - 1e-9).logit()
+    odds = surer * wrong.double().clamp(1e-9, 1 - 1e-9).logit()
     low, high = -30.0, 30.0
     for _ in range(60):
         middle = (low + high) / 2

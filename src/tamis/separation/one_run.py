@@ -151,8 +151,7 @@ def separate_one_run(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
     posterior = true_label(doubted(p, confusion(p), DOUBT), matrix, given)
     own = posterior.gather(1, given[:, None])[:, 0]
     share = torch.bincount(p.argmax(1), minlength=p.shape[1]).double() / max(1, len(p))
-    odds = SURER * own.clamp(1e-9, 1 - 1e-9).logit()
-    wrong = at_rate((-odds).sigmoid(), float(share @ (1 - matrix.diagonal())))
+    wrong = at_rate(1 - own, float(share @ (1 - matrix.diagonal())), SURER)
     best = posterior.scatter(1, given[:, None], -1.0).max(1)
     n, chance = len(given), best.values.clamp(min=0) * wrong / (1 - own).clamp(min=1e-12)
     columns: dict[str, Any] = {

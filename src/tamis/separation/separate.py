@@ -20,6 +20,8 @@ from tamis.types import TamisError
 if TYPE_CHECKING:
     import polars as pl
 
+SURER = 1.1  # of the log-odds: a mean over four networks, each with its doubt, is too near to the rate
+CAUTION = 0.4  # of the way from the rate to the low end of its interval: where a list is made, a rate too high costs more
 AGREED = 0.85  # of the examples; networks that agree on fewer were seen to flag up to three times the clean ones asked
 
 
@@ -48,6 +50,31 @@ class Verdicts:
     fdr: float
     missing: tuple[str, ...]
 
+    def flag(self, fdr: float) -> Tensor:
+        """``[N]`` bool: who is listed as mislabeled where a share ``fdr`` of clean ones is accepted among them.
+
+        By the probabilities at a rate moved two fifths of the way to the low end of its interval, where it has one.
+
+        Example:
+            >>> p = torch.tensor([[0.95, 0.05]] * 6 + [[0.05, 0.95]] * 5 + [[0.97, 0.03]])
+            >>> given = torch.tensor([0] * 6 + [1] * 6)
+            >>> found = separate(Evidence(given, torch.zeros(12), torch.full((12,), 5.0), probabilities=p))
+            >>> [int(found.flag(share).sum()) for share in (0.05, 0.2)]
+            [0, 1]
+
+        Raises:
+            TamisError: a target outside (0, 1).
+        """
+        return listed(torch.from_numpy(self.table["p_mislabeled"].to_numpy().copy()), self.interval, fdr)
+
+
+def listed(p: Tensor, interval: tuple[float, float] | None, fdr: float) -> Tensor:
+    """As :meth:`Verdicts.flag`, of probabilities ``[N]`` whose mean is the rate that has the ``interval``."""
+    if interval is not None:
+        rate = float(p.mean())
+        p = at_rate(p, rate - CAUTION * max(0.0, rate - interval[0]))
+    return flag(p, fdr)
+
 
 def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float = 0.05) -> Verdicts:
     """What is the matter with each example, and how many labels are wrong: without clean data or a given noise rate.
@@ -56,7 +83,7 @@ def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float =
     each example, ``p_mislabeled = 1 - p(y | x, y)`` with ``p(i | x, y) ~ p(i | x) T[i, y]``, averaged over networks,
     each taken for a tenth less sure than it sounds. Their mean is brought to the noise rate, which is estimated from
     the surest examples of every class alone. Flagged are the most examples among which a share of at most ``fdr`` is
-    expected to be clean. With losses alone, a beta mixture of two components gives the probability, and no label is
+    expected to be clean, were the rate nearer to the low end of its interval. With losses alone, a beta mixture of two components gives the probability, and no label is
     suggested. The other kinds have a sign each (:func:`~tamis.separation.kinds.tell_kinds`); their probabilities say
     how far past its threshold an example is, and are not calibrated.
 
@@ -117,7 +144,7 @@ def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float =
             missing.append("With two classes a wrong label looks like an ambiguous example of the other class.")
     others = tell_kinds(evidence, features, p)
     told = {"mislabeled": p, **{name: getattr(others, name) for name in ORDER[1:]}}
-    flagged = flag(p, fdr)
+    flagged = listed(p, interval, fdr)
     n, kind = len(given), named({**told, "mislabeled": torch.where(flagged, 1.0, p)})  # what is flagged is called so
     columns: dict[str, Any] = {"index": torch.arange(n).numpy(), "label": given.numpy()}
     columns |= {f"p_{name}": None if told[name] is None else told[name].numpy() for name in SHOWN}
@@ -173,7 +200,7 @@ def _bayes(evidence: Evidence, p: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple
     parts = [(p[mine], given[mine]) for mine in (evidence.fold == k for k in evidence.fold.unique())]
     folds = [_rate(*part, anchored(*part)) for part in parts]
     by_likelihood = float((1 - true_label(p, matrix, given).gather(1, given[:, None])).mean())
-    return at_rate(wrong, rate), posterior, matrix, _interval(rate, folds, by_likelihood)
+    return at_rate(wrong, rate, SURER), posterior, matrix, _interval(rate, folds, by_likelihood)
 
 
 def _rate(p: Tensor, given: Tensor, matrix: Tensor) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from tamis.observe.posterior import flag
 from tamis.study.detection import auroc
@@ -54,7 +55,7 @@ def measure(said: Said, truth: Truth, hard: np.ndarray) -> tuple[Row, list[Row]]
     if said.probability is not None:
         row["calibration_error"], bins = reliability(said.probability.double().cpu().numpy(), wrong)
     for target in TARGETS:
-        flagged = said.flagged if said.probability is None else flag(said.probability, target)
+        flagged = _flagged(said, target)
         mine = None if flagged is None else flagged.cpu().numpy()
         row |= {f"{name}_{100 * target:02.0f}": value for name, value in _list(mine, wrong).items()}
     return row, bins
@@ -78,6 +79,13 @@ def reliability(p: np.ndarray, wrong: np.ndarray, bins: int = BINS) -> tuple[flo
         for k, part in enumerate(parts)
     ]
     return sum(b["count"] * abs(b["predicted"] - b["realised"]) for b in found) / len(p), found
+
+
+def _flagged(said: Said, target: float) -> Tensor | None:
+    """Its list at the target: as it makes one itself, by its probability, or the only one it has."""
+    if said.lists is not None:
+        return said.lists(target)
+    return said.flagged if said.probability is None else flag(said.probability, target)
 
 
 def _list(flagged: np.ndarray | None, wrong: np.ndarray) -> Row:

@@ -40,7 +40,8 @@ class Said(NamedTuple):
 
     Attributes:
         score: ``[N]``, higher is more suspicious; infinities count as they stand. costs: what it took.
-        probability: ``[N]`` of a wrong label, by which any share of false discoveries may be asked for.
+        probability: ``[N]`` of a wrong label.
+        lists: its list ``[N]`` bool at any share of false discoveries that is accepted; None: by the probability.
         flagged: ``[N]`` bool, where the separator has one list of its own instead.
         suggested: ``[N]`` int64 labels. rate: the estimated share of wrong labels; interval: 95 %, of the rate.
     """
@@ -48,6 +49,7 @@ class Said(NamedTuple):
     score: Tensor
     costs: Costs
     probability: Tensor | None = None
+    lists: Callable[[float], Tensor] | None = None
     flagged: Tensor | None = None
     suggested: Tensor | None = None
     rate: float | None = None
@@ -186,7 +188,7 @@ def second_split_forgetting(lab: Lab, of: LabOf) -> Said:
 def _verdicts(found: Verdicts, costs: Costs) -> Said:
     p = torch.from_numpy(found.table["p_mislabeled"].to_numpy().copy())
     suggested = torch.from_numpy(found.table["suggested_label"].to_numpy().copy())
-    return Said(p, costs, p, None, suggested, found.noise_rate, found.interval)
+    return Said(p, costs, p, found.flag, None, suggested, found.noise_rate, found.interval)
 
 
 def _plain(lab: Lab, *recorded: Score) -> tuple[nn.Module, dict[str, Tensor], Costs]:
