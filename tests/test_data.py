@@ -360,9 +360,9 @@ def test_digits_are_split_by_class_and_always_alike() -> None:
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:
-    with pytest.raises(TamisError, match='no data set "fashon"; did you mean "fashion_mnist"'):
+    with pytest.raises(TamisError, match="no data set 'fashon'; did you mean 'fashion_mnist'"):
         load("fashon")
-    with pytest.raises(TamisError, match=r'no data set "\?"'):
+    with pytest.raises(TamisError, match=r"no data set '\?'"):
         load("?")
     assert set(DATASETS) == {"fashion_mnist", "cifar10", "cifar10_jpeg", "digits"}
 

@@ -140,6 +140,8 @@ def read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     Raises:
         TamisError: if the file is no ``.npz`` file, is damaged, lacks a key, or holds Python objects.
     """
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise TamisError(f"{path} is not a whole .npz file: it is no archive, or was cut short.")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as pack:
             return {key: pack[key] for key in keys}

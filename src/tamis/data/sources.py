@@ -18,8 +18,9 @@ import torch
 
 from tamis.data.dataset import Dataset, normalise, subset, subset_index, validate
 from tamis.data.fetch import cache_dir, checked, download, load_whole, save_whole, sha256
+from tamis.data.files import is_file, one_in, read, with_hash
 from tamis.data.formats import decode_images, gunzip, parse_idx, read_cifar_binary, read_npz
-from tamis.types import Arrays, TamisError, generator
+from tamis.types import Arrays, TamisError
 
 __all__ = ["DATASETS", "Dataset", "load", "subset"]
 
@@ -129,11 +130,7 @@ def digits() -> Dataset:
 
     random.setstate(state)  # the import draws from Python's generator
     pictures, labels = load_digits(return_X_y=True)
-    held_out = np.zeros(len(labels), bool)
-    for c in range(10):
-        members = np.flatnonzero(labels == c)
-        order = torch.randperm(len(members), generator=generator(0, "data.digits", c)).numpy()
-        held_out[members[order[: round(len(members) / 5)]]] = True
+    held_out = one_in(5, labels, "data.digits")
     x = (pictures.reshape(-1, 1, 8, 8) / 16).astype(np.float32)
     return _dataset(
         "digits", x[~held_out], labels[~held_out], x[held_out], labels[held_out], tuple("0123456789"),
@@ -153,7 +150,8 @@ def load(name: str, size: int | None = None, seed: int = 0, normalised: bool = T
     """A data set by name, checked, and normalised by the training split (or the subset of it) that is returned.
 
     Args:
-        name: a key of :data:`DATASETS`.
+        name: a key of :data:`DATASETS`, or the path of an ``.npz`` file with ``x`` and ``y``
+            (:func:`tamis.data.files.read`).
         size: how many training examples; None for all, in their original order.
         seed: of the subset; see :func:`~tamis.data.dataset.subset_index`. Without ``size`` it changes nothing.
         normalised: False leaves ``x`` in [0, 1], for corruptions that are defined there.
@@ -172,15 +170,28 @@ def load(name: str, size: int | None = None, seed: int = 0, normalised: bool = T
 
     Fails when: the splits do not fit in memory (CIFAR-10 takes 0.7 GB, twice that while it is being normalised).
     """
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, 1, 0)[0]
-        raise TamisError(f'there is no data set "{name}"; did you mean "{near}"? (known: {", ".join(DATASETS)})')
-    raw = DATASETS[name]()
+    raw = read(name) if is_file(name) else DATASETS[known(name)]()
     validate(raw.train, f"{name}'s training split")
     validate(raw.test, f"{name}'s test split")
     train = raw.train if size is None else raw.train.take(subset_index(len(raw.train.y), size, seed))
     train, test = normalise(train, raw.test) if normalised else (train, raw.test)
     return replace(raw, train=train, test=test)
+
+
+def known(name: str) -> str:
+    """The whole name of a data set: as it is where it is known, a file's with the hash of what it holds.
+
+    Raises:
+        TamisError: an unknown name (with the nearest known one), a file that cannot be read.
+    """
+    if isinstance(name, str) and is_file(name):
+        return with_hash(name)
+    if name not in DATASETS:
+        near = difflib.get_close_matches(str(name), DATASETS, 1, 0)[0]
+        raise TamisError(
+            f"there is no data set {name!r}; did you mean {near!r}? Known are {', '.join(DATASETS)}, and .npz files."
+        )
+    return name
 
 
 def _dataset(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tamis.corrupt import corruption_label, injector
-from tamis.data.sources import DATASETS
+from tamis.data.sources import known
 from tamis.loop import Recipe
 from tamis.models import MODELS
 from tamis.selection.policies import policy
@@ -27,7 +27,8 @@ class Setting:
     """What is trained: a data set, how much of it, a model, for how long, on which seeds.
 
     Attributes:
-        dataset, model: names of the tables. size: training examples drawn from the training split, 0 = all.
+        dataset: a name of the table, or the path of an ``.npz`` file. model: a name of its table.
+        size: training examples drawn from the training split, 0 = all.
         width: the model's, 0 = its default. epochs: the standard run's passes over the training set.
         ladder: budgets of the control curves, fractions of ``epochs``, above 1 for uniform alone.
         augment: random crop and flip.
@@ -149,7 +150,7 @@ class Plan:
                 "make two plans of them."
             )
         for setting in self.settings:
-            _known("dataset", setting.dataset, DATASETS)
+            known(setting.dataset)
             _known("model", setting.model, MODELS)
             small = min(setting.size, setting.width, setting.watch) < 0 or setting.points < 1
             if not setting.epochs > 0 or small or not setting.seeds:

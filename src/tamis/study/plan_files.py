@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tamis.data.sources import known
 from tamis.loop import Recipe
 from tamis.selection.policies import policy
 from tamis.study.plan import Plan, Setting
@@ -42,13 +43,16 @@ def load_plan(text: str) -> Plan:
         raise TamisError(f"{text!r} is not a readable TOML file: {error}.") from error
     content.setdefault("name", path.stem)
     content.setdefault("title", content["name"])
-    return plan_from_dict(content).check()
+    plan = plan_from_dict(content)
+    settings = tuple(dataclasses.replace(setting, dataset=known(setting.dataset)) for setting in plan.settings)
+    return dataclasses.replace(plan, settings=settings).check()
 
 
 def with_data(plan: Plan, dataset: str) -> Plan:
     """The same plan on another data set; its name says so, so that records never mix."""
-    settings = tuple(dataclasses.replace(setting, dataset=dataset, size=0) for setting in plan.settings)
-    return dataclasses.replace(plan, name=f"{plan.name}-{dataset}", settings=settings).check()
+    whole = known(dataset)
+    settings = tuple(dataclasses.replace(setting, dataset=whole, size=0) for setting in plan.settings)
+    return dataclasses.replace(plan, name=f"{plan.name}-{Path(dataset).stem}", settings=settings).check()
 
 
 def plan_from_dict(content: dict[str, Any]) -> Plan:
