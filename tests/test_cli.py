@@ -65,6 +65,15 @@ def test_help_teaches(words: tuple[str, ...]) -> None:
         )
 
 
+def test_the_page_of_the_command_names_every_option() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text("utf-8")
+    for command in ("audit", "study", "list"):
+        _, found, section = page.partition(f"## `tamis {command}")
+        assert found
+        there = set(re.findall(r"(--[a-z][\w-]*)", section.partition("\n## ")[0])) - {"--help"}
+        assert there == set(re.findall(r"(--[a-z][\w-]*)", tamis(command, "--help").stdout)) - {"--help", "--list-"}
+
+
 @pytest.mark.parametrize(
     ("what", "table"),
     [("policies", POLICIES), ("scores", SCORES), ("corruptions", INJECTORS), ("datasets", DATASETS)],

@@ -1,4 +1,4 @@
-"""Arrays in a file of one's own, as a data set of a study: read, split, named by their contents, refused in a sentence."""
+"""Arrays in a file of one's own as a data set of a study: read, split, named by their contents, or refused."""
 
 from __future__ import annotations
 
@@ -85,9 +85,7 @@ def test_a_plan_and_its_records_are_of_the_contents(tmp_path: Path) -> None:
         ({"x": np.where(X > 50, np.nan, X), "y": Y}, "NaN or an infinity"),
     ],
 )
-def test_what_cannot_be_a_data_set_is_one_sentence(
-    tmp_path: Path, arrays: dict[str, np.ndarray], words: str
-) -> None:
+def test_what_cannot_be_a_data_set_is_one_sentence(tmp_path: Path, arrays: dict[str, np.ndarray], words: str) -> None:
     with pytest.raises(TamisError, match=words):
         load(written(tmp_path, **arrays))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-GUIDES = Path(__file__).parents[1] / "docs" / "guides"
+DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLES = [
     (page.name, block)
-    for page in sorted(GUIDES.glob("*.md"))
+    for page in (DOCS / "index.md", *sorted((DOCS / "guides").glob("*.md")))
     for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.S)
 ]
 
@@ -20,6 +20,9 @@ def test_there_are_examples() -> None:
 
 
 @pytest.mark.parametrize(("page", "block"), EXAMPLES, ids=[page for page, _ in EXAMPLES])
-def test_an_example_runs(page: str, block: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_example_runs(
+    page: str, block: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     exec(compile(block, page, "exec"), {})
     assert capsys.readouterr().out

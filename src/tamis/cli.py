@@ -44,7 +44,7 @@ def root(
 def study(
     plan: Annotated[str, typer.Argument(help="A built-in plan ('tamis study --list') or a .toml file.")] = "",
     out: Annotated[Path | None, typer.Option(help="Where records go (default: results/<plan>).")] = None,
-    data: Annotated[str, typer.Option(help="Another data set, or an .npz of x and y, all of it, for every setting.")] = "",
+    data: Annotated[str, typer.Option(help="Another data set (or an .npz of x and y) for every setting.")] = "",
     workers: Annotated[int, typer.Option(help="Runs at a time, one thread each.", min=1)] = min(2, os.cpu_count() or 1),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     fresh: Annotated[

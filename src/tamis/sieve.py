@@ -100,7 +100,7 @@ class Sieve:
         if unit not in ("cost", "passes"):
             raise TamisError(f"unit is {unit!r}, but a budget is counted in 'cost' or in 'passes'.")
         if policy.needs.irreducible is not None and "irreducible_loss" not in (given or {}):
-            raise TamisError(f"{policy.label} needs given={{'irreducible_loss': [n]}}; see tamis.provide.")
+            raise TamisError(f"{policy.label} needs given={{'irreducible_loss': [n]}}; see tamis.providing.provide.")
         if policy.guard is not None and loss_fn is not None:
             raise TamisError(
                 f"{policy.label} trains by a loss of its own, of logits [b, K] and labels [b]; leave loss_fn out, or "

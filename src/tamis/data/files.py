@@ -1,7 +1,7 @@
 """A data set in a file of your own: the arrays of an ``.npz``, by a name that says what is in it.
 
-``flowers.npz#3fa94c1d02b7e865`` is a path and the first digits of the SHA-256 of what lies there: a record made of other
-contents is never taken for one of these.
+``flowers.npz#3fa94c1d02b7e865`` is a path and the first digits of the SHA-256 of what lies there: a record made of
+other contents is never taken for one of these.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def read(name: str) -> Dataset:
     note = ""
     if not split:
         if len(inputs[0]) != len(labels[0]):
-            raise TamisError(f"{path} has {len(inputs[0])} examples and {len(labels[0])} labels; it needs one for each.")
+            raise TamisError(f"{path} has {len(inputs[0])} examples and {len(labels[0])} labels; they must be as many.")
         held = one_in(HELD_OUT, labels[0], "data.files")
         inputs, labels = [inputs[0][~held], inputs[0][held]], [labels[0][~held], labels[0][held]]
         note = "split by Tamis: a fifth of each class is the test split"

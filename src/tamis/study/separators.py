@@ -116,7 +116,7 @@ def confident_learning(lab: Lab, of: LabOf) -> Said:
     try:
         count, filtering, rank = (import_module(f"cleanlab.{name}") for name in ("count", "filter", "rank"))
     except ImportError as error:
-        raise TamisError("cleanlab is not installed; pip install 'tamis[peers]'.") from error
+        raise TamisError("cleanlab is not installed; pip install cleanlab.") from error
     probabilities, costs = _folds(lab)
     y, p = lab.data.y.cpu().numpy(), probabilities.numpy()
     quality = rank.get_label_quality_scores(y, p, method="normalized_margin")
