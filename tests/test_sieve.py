@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import tamis
 from tamis.observe import signals
 from tamis.selection import policies
+from tamis.selection.guard import Guard
 from tamis.selection.policies import POLICIES, Policy
 from tamis.selection.rules import Everything, ProportionalDraw, TopK
 from tamis.selection.schedules import AfterPasses, VarianceGate
@@ -311,6 +312,9 @@ def test_a_state_of_another_run_is_refused_by_name() -> None:
             Run(policies.uniform(), **change).sieve.load_state_dict(state)
     with pytest.raises(TamisError, match="policy"):
         Run(policies.random_subset()).sieve.load_state_dict(state)
+    guarded = dataclasses.replace(policies.uniform(), guard=Guard())
+    with pytest.raises(TamisError, match="with guard None"):
+        Run(guarded).sieve.load_state_dict(state)
 
 
 def test_two_open_iterators_are_refused() -> None:

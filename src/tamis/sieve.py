@@ -322,6 +322,7 @@ class Sieve:
     def _identity(self) -> dict[str, Any]:
         return {
             "n": self.n, "policy": self.policy.label, "budget": self.budget, "unit": self.unit, "seed": self.seed,
+            "guard": None if self.policy.guard is None else repr(self.policy.guard),  # one that was added has no label
             "prices": (self.prices.forward, self.prices.step, self.prices.select, self.prices.data),
         }  # fmt: skip
 

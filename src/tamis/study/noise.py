@@ -116,7 +116,7 @@ def mix(share: float | None, selecting: float, rate: float) -> float | None:
     return None if share is None else float(selecting * share + (1 - selecting) * rate)
 
 
-def pooled(curve: list[Row], column: str) -> float | None:
+def while_selecting(curve: list[Row], column: str) -> float | None:
     """Mean of a share over what was trained on while the policy selected, after the warm-up; None if it never did."""
     total = weighted = 0.0
     for before, point in itertools.pairwise(curve):

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from tamis.study.noise import mix, pooled
+from tamis.study.noise import mix, while_selecting
 from tamis.types import TamisError
 
 RUN_COLUMNS: dict[str, Any] = {
@@ -144,7 +144,7 @@ def gather(out: Path, records: Iterable[Mapping[str, Any]]) -> tuple[pl.DataFram
         if shares is not None and len(shares) == len(curve):  # a run of few steps has few points
             for point, share in zip(curve, shares, strict=True):
                 point["noise_share_open_loop"] = mix(share, point["selecting"] or 0.0, row["realised_rate"])
-            row["noise_share_open_loop"] = pooled(curve, "noise_share_open_loop")
+            row["noise_share_open_loop"] = while_selecting(curve, "noise_share_open_loop")
         rows.append(row)
         curves.extend({"run": row["run"], **point} for point in curve)
     runs = pl.DataFrame(rows, schema=RUN_COLUMNS)

@@ -93,7 +93,8 @@ def run(
         found = detection(columns, truth, _hardest(job, device))
     batch = job.setting.recipe.batch
     curve = noise.curve(record, truth, chosen, batch, job.setting.recipe.warmup)
-    selecting = noise.pooled(curve, "noise_share") is not None
+    share, predicted = (noise.while_selecting(curve, name) for name in ("noise_share", "noise_share_predicted"))
+    selecting = share is not None
     last = record.points[-1]
     row = {
         **_identity(job, name, plan, len(data.y)),
@@ -103,11 +104,11 @@ def run(
         "best_test_error": min(point.test_error for point in record.points[1:]),
         **dict(vars(last.costs).items()),
         "cost": last.cost,
-        "noise_share": noise.pooled(curve, "noise_share") if selecting else curve[-1]["noise_share"],
-        "noise_share_predicted": noise.pooled(curve, "noise_share_predicted") if selecting else truth.realised_rate,
+        "noise_share": share if selecting else curve[-1]["noise_share"],
+        "noise_share_predicted": predicted if selecting else truth.realised_rate,
         "noise_share_open_loop": None,
         "noise_share_worst_case": noise.worst_case(
-            chosen, truth.realised_rate, batch, noise.pooled(curve, "selecting") or 0.0
+            chosen, truth.realised_rate, batch, noise.while_selecting(curve, "selecting") or 0.0
         ),
         "status": "ok",
         "error": "",

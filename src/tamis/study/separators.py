@@ -217,7 +217,7 @@ SEPARATORS: dict[str, Separator] = {
         Separator("aum_threshold", aum_threshold, 2.0, "Pleiss et al. 2020, arXiv:2001.10528"),
         Separator("confident_learning", confident_learning, 4.1, "Northcutt et al. 2021, arXiv:1911.00068; cleanlab"),
         Separator("self_confidence", own_probability, 4.1, "Northcutt et al. 2021, arXiv:1911.00068"),
-        Separator("knn_agreement", knn_agreement, 1.5, "Zhu et al. 2022 (SimiFeat), arXiv:2110.06283"),
+        Separator("knn_agreement", knn_agreement, 1.0, "Zhu et al. 2022 (SimiFeat), arXiv:2110.06283"),
         Separator("loss_mixture", loss_mixture, 1.0, "Li et al. 2020 (DivideMix), arXiv:2002.07394"),
         Separator("map_d", map_d, 1.1, "Siddiqui et al. 2022 (MAP-D), arXiv:2209.10015"),
         Separator("ssft", second_split_forgetting, 2.4, "Maini et al. 2022, arXiv:2210.15031"),
