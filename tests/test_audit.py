@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +19,24 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from own_files import encoded, fingerprint, pixels, put, two_classes
 from PIL import Image
 
 import tamis
-from tamis.auditing.cleaning import clean, read_decisions, settle
+from tamis import audit_view
+from tamis.audit_view import headline
+from tamis.auditing import audit as auditing
+from tamis.auditing import copies
+from tamis.auditing.cleaning import Decision, clean, read_decisions, settle
 from tamis.auditing.effort import PLANS, plan_effort
 from tamis.auditing.folder import Kept
 from tamis.auditing.prioritising import judge_prioritising
 from tamis.cli import main
 from tamis.corrupt import injector
 from tamis.data import load
+from tamis.own.reading import read
+from tamis.report.audit import protected, unprotected
+from tamis.report.audit_words import said
 from tamis.selection.cost import PriceList
 from tamis.separation.evidence import Fold
 from tamis.study.folder import held
@@ -48,6 +60,23 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, tamis.Au
     np.savez(place / "digits.npz", x=x, y=y)
     found = tamis.audit(place / "digits.npz", out=place / "out", minutes=5)
     return place / "digits.npz", place / "out", found, true
+
+
+def arrays(path: Path, rows: int = 100) -> Path:
+    """A file of a few digits."""
+    x, y, _ = digits()
+    path.parent.mkdir(exist_ok=True)
+    np.savez(path, x=x[:rows], y=y[:rows])
+    return path
+
+
+def command(monkeypatch: pytest.MonkeyPatch, place: Path, *words: str, code: int) -> None:
+    """``tamis`` with these words, in ``place``; it must leave with ``code``."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "argv", ["tamis", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == code
 
 
 def digest(place: Path) -> str:
@@ -77,13 +106,15 @@ def test_wrong_labels_come_first_and_the_files_agree(done: tuple[Path, Path, tam
     assert summary["finished"]
 
 
-def test_the_same_seed_gives_the_same_verdicts_and_another_call_goes_on(
-    done: tuple[Path, Path, tamis.Audit, np.ndarray],
+def test_the_same_seed_gives_the_same_verdicts_and_another_call_reads_them_back(
+    done: tuple[Path, Path, tamis.Audit, np.ndarray], tmp_path: Path
 ) -> None:
     data, out, found, _ = done
+    elsewhere = tamis.audit(data, out=tmp_path / "out", minutes=5)
     again = tamis.audit(data, out=out, minutes=5)
-    assert again.table.equals(found.table)
-    assert again.summary["effort"] == found.summary["effort"]
+    for other in (elsewhere, again):
+        assert other.table.equals(found.table)
+        assert other.summary["effort"] == found.summary["effort"]
 
 
 def test_another_call_with_other_settings_is_refused(done: tuple[Path, Path, tamis.Audit, np.ndarray]) -> None:
@@ -240,7 +271,8 @@ def test_two_audits_do_not_work_in_one_folder(tmp_path: Path) -> None:
         ([["-1", "row 1", "drop", ""]], "no example '-1'"),
         ([["1", "row 2", "drop", ""]], "is 'row 1' and not 'row 2'"),
         ([["1", "row 1", "delete", ""]], "no decision 'delete'"),
-        ([["1", "row 1", "relabel", "cow"]], "no class 'cow'"),
+        ([["1", "row 1", "relabel", "cow"]], """no class 'cow'; there are "0", .*"7" and 2 more\\.$"""),
+        ([["9" * 5000, "row 1", "drop", ""]], "no example '99999999999999999999';"),
         ([["1", "row 1", "drop", ""], ["1", "row 1", "reject", ""]], "earlier decision"),
         ([["1", "row 1", "drop"]], "3 cells"),
     ],
@@ -322,6 +354,326 @@ def test_prioritising_is_judged_by_what_it_would_train_on() -> None:
     elsewhere = judge_prioritising(loss, (loss < 60).double())
     assert elsewhere.verdict == "no difference", "the noise is among what is learnt"
     assert judge_prioritising(torch.full((3,), torch.nan), torch.zeros(3)).verdict == "unknown"
+
+
+# ---- Where it is written
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [("v1.2", "v1.2"), ("v1.3/", "v1.3"), ("x.csv", "x"), ("v1.2/../x.npz", "x"), ("digits", "digits"), ("", "")],
+)
+def test_the_folder_is_named_by_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, where: str
+) -> None:
+    for name in ("v1.2", "v1.3"):
+        (tmp_path / name).mkdir()
+    for name in ("x.csv", "x.npz"):
+        (tmp_path / name).touch()
+    chosen: list[Path] = []
+    monkeypatch.setattr(audit_view, "run_audit", lambda data, out, **how: not chosen.append(out))
+    command(monkeypatch, tmp_path, "audit", data or "../" + tmp_path.name, code=0)
+    assert chosen == [Path("audits") / (where or tmp_path.name)]
+
+
+@pytest.mark.parametrize("words", [[".."], ["."], ["..", "--out", "../audited"], ["../cat/..", "--out", "new/.."]])
+def test_nothing_is_written_among_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """``..`` once wrote over the report.html of the folder that one stood in, and ``.`` a class called audits."""
+    two_classes(tmp_path / "work")
+    two_classes(tmp_path)
+    put(tmp_path / "work" / "report.html", b"mine")
+    before = fingerprint(tmp_path)
+    command(monkeypatch, tmp_path / "work", "audit", *words, code=2)
+    assert "name another place as --out" in capsys.readouterr().err
+    assert fingerprint(tmp_path) == before
+
+
+def test_a_folder_by_a_roundabout_way_is_still_somebody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays(tmp_path / "d.npz")
+    put(tmp_path / "report.html", b"mine")
+    before = fingerprint(tmp_path)
+    command(monkeypatch, tmp_path, "audit", "d.npz", "--out", "new/..", code=2)
+    assert 'holds no audit, but "d.npz", "report.html";' in capsys.readouterr().err
+    assert fingerprint(tmp_path) == before
+
+
+# ---- Stopping, and going on
+
+
+def never(*given: Any, **how: Any) -> Any:
+    raise AssertionError("nothing is to be trained")
+
+
+def stop_in_the_second_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = Kept.find
+
+    def stop(self: Kept, name: str) -> Any:
+        if name == "fold-1":
+            raise KeyboardInterrupt
+        return find(self, name)
+
+    monkeypatch.setattr(Kept, "find", stop)
+
+
+def test_a_finished_audit_is_read_back_and_never_lost_to_an_unfinished_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = arrays(tmp_path / "d.npz"), tmp_path / "out"
+    found = tamis.audit(data, out=out, minutes=0.001)
+    with monkeypatch.context() as patched:
+        patched.setattr(auditing, "gather_evidence", never)
+        words = ("audit", "d.npz", "--out", "out", "--minutes", "0.001", "--device", "cpu", "--cleaned", "--copy")
+        command(patched, tmp_path, *words, code=0)
+        assert "reading back what is finished" in capsys.readouterr().out
+        assert (out / "cleaned" / "data.npz").exists()
+    summary = json.loads((out / "summary.json").read_text())
+    summary["versions"]["tamis"] = "0"  # another version may judge otherwise: it is done again
+    (out / "summary.json").write_text(json.dumps(summary))
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        stop_in_the_second_fold(patched)
+        tamis.audit(data, out=out, minutes=0.001)
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+    assert tamis.audit(data, out=out, minutes=0.001).table.equals(found.table)
+
+
+def test_starting_over_leaves_nothing_of_other_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, out = arrays(tmp_path / "d.npz"), tmp_path / "out"
+    found = tamis.audit(data, out=out, minutes=0.001)
+    clean(found.table, found.names, str(data), out)
+
+    def stopped(*given: Any, **how: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(auditing, "gather_evidence", stopped)
+        tamis.audit(data, out=out, minutes=0.001, seed=1, fresh=True)
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "audit.json", "cleaned"]
+    assert not tamis.audit(data, out=out, minutes=0.001, seed=1).table.equals(found.table)
+
+
+def test_a_stopped_audit_cleans_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays(tmp_path / "d.npz")
+    stop_in_the_second_fold(monkeypatch)
+    command(monkeypatch, tmp_path, "audit", "d.npz", "--minutes", "0.001", "--device", "cpu", "--cleaned", code=130)
+    assert "but not cleaned/" in capsys.readouterr().err
+    assert (tmp_path / "audits" / "d" / "summary.json").exists()
+    assert not (tmp_path / "audits" / "d" / "cleaned").exists()
+
+
+def test_starting_over_is_refused_before_anything_of_the_running_one_is_deleted(tmp_path: Path) -> None:
+    x, y, _ = digits()
+    tamis.audit(x[:100], y[:100], out=tmp_path / "out", minutes=0.001)
+    put(tmp_path / "out" / ".work" / "first.pt", b"of the one that runs")
+    before = fingerprint(tmp_path / "out" / ".work")
+    with held(tmp_path / "out", "audit"), pytest.raises(TamisError, match="another audit is running"):
+        tamis.audit(x[:100], y[:100], out=tmp_path / "out", minutes=0.001, fresh=True)
+    assert fingerprint(tmp_path / "out" / ".work") == before
+    assert (tmp_path / "out" / "summary.json").exists()
+
+
+# ---- Copies
+
+
+def verdicts(data: Path, **how: Any) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """What an audit would know of its data, without a verdict: nothing is trained."""
+    own = read(data, **how)
+    given = [own.names[k] for k in own.data.y]
+    columns = {"index": range(len(given)), "source": own.sources, "label_name": given}
+    return pl.DataFrame(columns).with_columns(flagged=False), own.names
+
+
+def copied(data: Path, to: Path, decisions: dict[int, Decision] | None = None, **how: Any) -> Path:
+    table, names = verdicts(data, **how)
+    clean(table, names, str(data), to, copy=True, decisions=decisions or {}, **how)
+    return next(path for path in (to / "cleaned").iterdir() if path.name != "kept.csv")
+
+
+CHANGES = {0: Decision("relabel", "10"), 3: Decision("drop", "")}
+
+
+def test_a_copy_has_labels_as_they_were_stored(tmp_path: Path) -> None:
+    lines = [f"00{i % 2 + 7},{i}.50" if i % 4 < 2 else f"010,{i}" for i in range(40)]
+    put(tmp_path / "t.csv", "\n".join(["kind,size", *lines, ""]).encode())
+    changed = ["010,0.50", lines[1], lines[2], *lines[4:]]
+    assert copied(tmp_path / "t.csv", tmp_path, CHANGES, label="kind").read_text().splitlines()[1:] == changed
+    put(tmp_path / "b.csv", ("kind,size\n" + "true,1\nfalse,2.0\n" * 20).encode())
+    assert copied(tmp_path / "b.csv", tmp_path / "b", label="kind").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_a_copy_of_parquet_has_a_column_of_the_same_type(tmp_path: Path) -> None:
+    for values in ([True, False], [1.5, 2.0]):
+        frame = pl.DataFrame({"kind": values * 20, "size": np.arange(40) / 7})
+        frame.write_parquet(tmp_path / "t.parquet")
+        relabeled = {0: Decision("relabel", str(values[1]).removesuffix(".0")), 3: Decision("drop", "")}
+        found = pl.read_parquet(copied(tmp_path / "t.parquet", tmp_path / str(values[0]), relabeled, label="kind"))
+        assert found.schema == frame.schema
+        assert found["kind"].to_list() == [values[1], values[1], values[0], *frame["kind"][4:]]
+
+
+@pytest.mark.parametrize("shape", [(40,), (40, 1)])
+def test_a_copy_of_arrays_is_cut_and_otherwise_as_it_was(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    x, y = np.random.default_rng(0).normal(size=(40, 5)), (np.arange(40) % 2 > 0).reshape(shape)
+    beside = {"when": np.arange(40), "x_test": x[:7], "rate": np.float64(0.5), "notes": np.array({"by": "me"}, object)}
+    np.savez(tmp_path / "d.npz", x=x, y=y, **beside)
+    relabeled = {0: Decision("relabel", "True"), 3: Decision("drop", "")}
+    with np.load(copied(tmp_path / "d.npz", tmp_path, relabeled), allow_pickle=True) as found:
+        stays = np.delete(np.arange(40), 3)
+        assert (found["x"] == x[stays]).all()
+        assert found["y"].dtype == bool
+        assert found["y"].shape == (39, *shape[1:])
+        assert found["y"].ravel().tolist() == [True, *y.ravel()[stays[1:]]]
+        assert (found["when"] == stays).all()
+        assert (found["x_test"] == x[:7]).all()
+        assert found["rate"] == 0.5
+        assert found["notes"].item() == {"by": "me"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
+@pytest.mark.parametrize("change", ["prepended", "shorter", "relabeled"])
+def test_data_that_have_changed_are_not_copied(tmp_path: Path, kind: str, change: str) -> None:
+    def write(y: list[int]) -> None:
+        x = np.arange(len(y)) / 7
+        if kind == "npz":
+            np.savez(tmp_path / "d.npz", x=x[:, None], y=np.array(y))
+        else:
+            frame = pl.DataFrame({"size": x, "y": y})
+            (frame.write_csv if kind == "csv" else frame.write_parquet)(tmp_path / f"d.{kind}")
+
+    y = [0, 1, 1, 0] * 10
+    write(y)
+    data, how = tmp_path / f"d.{kind}", {} if kind == "npz" else {"label": "y"}
+    table, names = verdicts(data, **how)
+    write({"prepended": [1, *y], "shorter": y[:-1], "relabeled": [*y[:-1], 1]}[change])
+    with pytest.raises(TamisError, match="have changed since the audit; run it again"):
+        clean(table, names, str(data), tmp_path / "out", copy=True, **how)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists(), "not the list either"
+
+
+def test_pictures_are_copied_from_wherever_the_reader_finds_them(tmp_path: Path) -> None:
+    for name, root in (("nested", "only/data"), ("split", "train")):
+        two_classes(tmp_path / name / root)
+        put(tmp_path / name / root / "cat" / "deep" / "0.png", encoded(pixels(7)))
+        put(tmp_path / name / root / "cat" / os.fsdecode(b"caf\xe9.png"), encoded(pixels(8)))
+    two_classes(tmp_path / "split" / "test")
+    for name in ("nested", "split"):
+        before = fingerprint(tmp_path / name)
+        place = copied(tmp_path / name, tmp_path / "out" / name, {0: Decision("relabel", "dog")})
+        assert sorted(path.name for path in (place / "dog").iterdir()) == ["0.png", "0_2.png", "1.png", "2.png"]
+        assert len(list((place / "cat").iterdir())) == 4
+        assert sorted(path.name for path in place.parent.iterdir()) == ["data", "kept.csv"]
+        assert fingerprint(tmp_path / name) == before
+    table, names = verdicts(tmp_path / "nested")
+    with pytest.raises(TamisError, match="data is there already; move it away"):
+        clean(table, names, str(tmp_path / "nested"), tmp_path / "out" / "nested", copy=True, decisions={})
+    (tmp_path / "split" / "train" / "dog" / "1.png").unlink()
+    with pytest.raises(TamisError, match="have changed since the audit"):
+        clean(*verdicts(tmp_path / "nested"), str(tmp_path / "split"), tmp_path / "new", copy=True, decisions={})
+
+
+def test_a_full_disk_leaves_no_half_of_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_classes(tmp_path / "own")
+    room = iter(range(3))
+
+    def full(origin: Path, to: Path) -> Path:
+        if next(room, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(to))
+        return Path(shutil.copyfile(origin, to))
+
+    with monkeypatch.context() as patched, pytest.raises(TamisError, match=r"could not be made \(no space left on dev"):
+        patched.setattr(copies.shutil, "copy2", full)
+        copied(tmp_path / "own", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out" / "cleaned").iterdir()] == ["kept.csv"]
+    assert len(list(copied(tmp_path / "own", tmp_path / "out").rglob("*.png"))) == 6
+
+
+def test_what_cannot_be_copied_is_said_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two_classes(tmp_path / "own")
+    (tmp_path / "audits" / "own" / "cleaned" / "data").mkdir(parents=True)
+    with tarfile.open(tmp_path / "own.tar", "w") as archive:
+        archive.add(tmp_path / "own", "own")
+    rows = [f"own/{name}/{i}.png,{name}" for name in ("cat", "dog") for i in range(3)]
+    put(tmp_path / "paths.csv", "\n".join(["path,kind", *rows]).encode())
+    put(tmp_path / "hub" / "dataset_info.json", b"{}")
+    pl.DataFrame({"size": [1.0] * 8, "kind": [0, 1] * 4}).write_parquet(tmp_path / "hub" / "data-train.parquet")
+    arrays(tmp_path / "one" / "d.npz")
+    np.savez(tmp_path / "objects.npz", x=np.eye(8), y=np.arange(8) % 2, notes=np.array([{}] * 8, object))
+    monkeypatch.setattr(audit_view, "audit", never)
+    for words, expected in (
+        (["own"], "data is there already"),
+        (["own.tar"], "own.tar is none of them; leave --copy out: cleaned/kept.csv says"),
+        (["paths.csv", "--label", "kind"], "paths.csv names its pictures by their paths"),
+        (["hub", "--label", "kind"], "hub is none of them"),
+        (["one"], "one is none of them"),
+        (["digits"], "there is no file or folder digits"),
+        (["objects.npz"], 'array "notes" holds a Python object for each example'),
+        (["paths.csv"], "--label must name the label column"),
+        (["paths.csv", "--label", "kin"], 'no column "kin"'),
+        (["own/cat/0.png"], "0.png is none of them"),
+    ):
+        command(monkeypatch, tmp_path, "audit", *words, "--cleaned", "--copy", code=2)
+        err = capsys.readouterr().err
+        assert expected in err
+        assert err.count("\n") == 1
+    table, names = verdicts(tmp_path / "paths.csv", label="kind")
+    with pytest.raises(TamisError, match="names its pictures by their paths"):
+        clean(table, names, str(tmp_path / "paths.csv"), tmp_path, label="kind", copy=True)
+
+
+# ---- What a spreadsheet, a terminal and a reader make of it
+
+
+def test_no_cell_is_a_formula_and_parquet_is_exact(tmp_path: Path) -> None:
+    names, rows = ["=1+1", "@SUM(A1)", "-1", "'tis"], 24
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["size", "kind"], *([i / 7, names[i % 4]] for i in range(rows))])
+    found = tamis.audit(tmp_path / "t.csv", label="kind", out=tmp_path / "out", minutes=0.001)
+    clean(found.table, found.names, "t.csv", tmp_path / "out", decisions={})
+    assert pl.read_parquet(tmp_path / "out" / "verdicts.parquet")["label_name"].to_list() == names * (rows // 4)
+    for path, column in (("verdicts.csv", "label_name"), ("cleaned/kept.csv", "label")):
+        with (tmp_path / "out" / path).open(newline="") as file:
+            cells = [row[column] for row in csv.DictReader(file)]
+        assert cells[:4] == ["'=1+1", "'@SUM(A1)", "-1", "''tis"]
+        assert [unprotected(cell) for cell in cells] == names * (rows // 4)
+    assert [unprotected(protected(text)) for text in ("", "'", "-1", "+2.5", "-1-1", "＝1", "\ta")] == [
+        "", "'", "-1", "+2.5", "-1-1", "＝1", "\ta"
+    ]  # fmt: skip
+
+
+def test_the_headline_says_no_number_of_nothing_and_sends_a_terminal_no_command(
+    done: tuple[Path, Path, tamis.Audit, np.ndarray],
+) -> None:
+    found = done[2]
+    classes = [{"name": "cat\x1b[2J\x9b\n", "examples": 9, "noise_rate": 0.5, "flagged": 0}]
+    summary = {**found.summary, "flagged": 0, "per_class": classes, "skipped": [["a\x07\u3000é.png", "is broken"]]}
+    lines = headline(dataclasses.replace(found, summary=summary))
+    assert "flagged: none" in lines
+    assert "most in: cat\\x1b[2J\\x9b\\n 50.0 %" in lines
+    assert "not read: a\\x07\u3000é.png (is broken)" in lines
+
+
+def test_a_rate_of_less_than_one_example_is_said_so() -> None:
+    rows = pl.DataFrame({"kind": ["clean"] * 40, "flagged": False})
+    lead = said({"noise_rate": 0.0004, "examples": 40}, rows, [])["lead"]
+    assert (lead["rate"], lead["about"]) == ("Less than 0.1 %", "fewer than 1 in 40")
+    lead = said({"noise_rate": 0.02, "examples": 40}, rows, [])["lead"]
+    assert (lead["rate"], lead["about"]) == ("2.0 %", "some 1 of 40")
+
+
+def test_line_ends_within_a_cell_are_read_back_as_they_are(tmp_path: Path) -> None:
+    sources, names = ["a\r\nb", "c\rd", "e\nf"], ("x\r\ny", "z")
+    table = pl.DataFrame({"source": sources, "suggested_name": ["z"] * 3})
+    rows = [[str(i), source, "relabel", names[0]] for i, source in enumerate(sources)]
+    found = read_decisions(decided(tmp_path / "d.csv", rows), table, names)
+    assert found == dict.fromkeys(range(3), Decision("relabel", names[0]))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from itertools import pairwise
@@ -17,9 +18,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
-from tamis.report.audit import WIDEST, Shown, render, unprotected, write_audit_page
+from tamis.auditing.audit import _table, _transition
+from tamis.own.reading import from_arrays
+from tamis.report.audit import LONGEST, MOST_CELLS, WIDEST, Shown, render, unprotected, write_audit_page
 from tamis.report.audit_words import FULL_MATRIX
+from tamis.report.audit_words import _transition as confusions
+from tamis.separation.evidence import Evidence
+from tamis.separation.separate import separate
 from tamis.types import TamisError
 
 EVIL = "<script>alert(1)</script>\"'&\u2028</script ><!--<script /"
@@ -62,7 +69,7 @@ def table(rows: int = ROWS) -> pl.DataFrame:
             "suggested_label": [(k + 1) % 4 for k in range(rows)],
             "p_suggested": p,
             "flagged": [one in ("mislabeled", "duplicate") for one in kind],
-            "reasons": [f"seen {k} times; p(class {k % 4}) 0.10" for k in range(rows)],
+            "reasons": [f"seen {k} times; p({NAMES[k % 4]}) 0.10" for k in range(rows)],
             "confidence": [0.02 + k / (8 * rows) if w else 0.9 - 0.3 * (k % 3) for k, w in enumerate(wrong)],
             "variability": [0.05 + k / (8 * rows) if w else 0.2 + k / (5 * rows) for k, w in enumerate(wrong)],
             "neighbour": [index[k - 1] if one == "duplicate" else None for k, one in enumerate(kind)],
@@ -255,6 +262,36 @@ def test_many_classes_have_a_list_of_confusions_and_no_grid() -> None:
     assert rows == [("c0", "c1", "10.0 %"), ("c1", "c2", "10.0 %")]
 
 
+def test_a_thousand_classes_are_written_as_the_confusions_that_matter() -> None:
+    """A whole matrix took 26 MB of summary.json, and the page as many tuples as it has entries."""
+    k = 1000
+    names = [f"c{i}" for i in range(k)]
+    matrix = torch.full((k, k), 1e-5, dtype=torch.float64)
+    matrix.fill_diagonal_(0.9)
+    matrix[5, 7], matrix[900, 2] = 0.04, 0.001
+    said = _transition(matrix, names)
+    assert said == {"transition": None, "confusions": [["c5", "c7", 0.04], ["c900", "c2", 0.001]]}
+    html = render(summary=summary(**said), table=table(12), names=names, show=picture)
+    assert 'class="heat"' not in html
+    rows = re.findall(r'<th scope="row">(c\d+)</th><td>(c\d+)</td><td>([^<]+)</td>', html)
+    assert rows == [("c5", "c7", "4.0 %"), ("c900", "c2", "0.1 %")]
+    few = torch.eye(100)
+    assert _transition(few, names[:100]) == {"transition": few.tolist()}
+    assert _transition(None, names) == {"transition": None}
+
+
+def test_a_large_matrix_is_not_taken_apart_into_cells() -> None:
+    matrix = torch.eye(400, dtype=torch.float64).roll(1, 0).tolist()
+    tracemalloc.start()
+    found = confusions({"transition": matrix}, [f"c{i}" for i in range(400)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found is not None
+    assert found["largest"][:2] == [("c0", "c399", "100.0 %"), ("c1", "c0", "100.0 %")]
+    assert len(found["largest"]) == 30
+    assert peak < 8e6, "a tuple for each of 160,000 entries, and a cell, took 32 MB"
+
+
 def test_what_is_not_known_leaves_no_empty_frame(browser: Callable[..., Any], tmp_path: Path) -> None:
     bare = pl.DataFrame({"index": [5, 6], "label": [0, None], "kind": ["clean"] * 2, "flagged": [False] * 2,
                          "confidence": [None, float("nan")], "variability": [0.1, 0.2]})  # fmt: skip
@@ -367,6 +404,14 @@ def test_flagged_examples_come_first_most_probable_first(still: Any) -> None:
     assert first.locator("img").evaluate("i => i.decode().then(() => [i.naturalWidth, i.naturalHeight])") == [28, 28]
 
 
+def test_reasons_name_classes_as_the_data_do() -> None:
+    """In every file, not on the page alone: the classes are 7 and 12, and positions 0 and 1 mean nothing to anybody."""
+    own = from_arrays([[0.0], [1.0], [2.0], [3.0]], [7, 12, 7, 12])
+    sure = torch.tensor([[0.9, 0.1], [0.1, 0.9], [0.2, 0.8], [0.1, 0.9]])
+    found = _table(own, separate(Evidence(own.data.y, torch.zeros(4), torch.full((4,), 5.0), probabilities=sure)))
+    assert found["reasons"].to_list()[1:3] == ["p(label) 0.90; p(7) 0.10", "p(label) 0.20; p(12) 0.80"]
+
+
 def test_a_duplicate_has_its_neighbour_beside_it(shown: Any) -> None:
     shown.page.click("#kinds button:has-text('duplicate')")
     first = shown.page.locator(".card").first
@@ -435,6 +480,19 @@ def test_texts_and_rows_are_shown_as_they_are(browser: Callable[..., Any], tmp_p
         until(shown, "document.getElementById('status').textContent === '8 of 24 examples'")
 
 
+def test_a_wide_row_and_a_long_text_are_cut_short() -> None:
+    """2,000 rows of 5,000 columns would be a page of 194 MB."""
+    cells = tuple((f"c{k}", str(k)) for k in range(5000))
+    texts = ["a" * LONGEST, "b" * LONGEST + "c"]
+    page = render(summary={}, table=table(12), names=NAMES, show=lambda i: Shown(text=texts[i == 13], cells=cells))
+    shown = json.loads(page.split('id="shown">')[1].split("</script>")[0])
+    assert shown["3"]["cells"] == [*([f"c{k}", str(k)] for k in range(MOST_CELLS)), ["…", "4,960 more columns"]]
+    assert shown["3"]["text"] == "a" * LONGEST
+    assert shown["13"]["text"] == "b" * LONGEST + "…"
+    page = render(summary={}, table=table(1), names=NAMES, show=lambda i: Shown(cells=cells[: MOST_CELLS + 1]))
+    assert json.loads(page.split('id="shown">')[1].split("</script>")[0])["3"]["cells"][-1] == ["…", "1 more column"]
+
+
 # ---- Decisions
 
 
@@ -464,6 +522,36 @@ def test_the_keyboard_decides_moves_and_undoes(shown: Any) -> None:
     shown.page.locator(".card").first.focus()
     press(shown, "1")  # a dog, as it was given
     assert shown.page.locator(".card .outcome").first.inner_text() == "label kept"
+    assert shown.errors == []
+
+
+@pytest.mark.parametrize("css", ["blockquote", ".cells"])
+def test_the_keyboard_scrolls_a_long_text_and_a_long_row(browser: Callable[..., Any], tmp_path: Path, css: str) -> None:
+    what = Shown(text="word " * 600) if css == "blockquote" else Shown(cells=tuple((f"c{k}", "1") for k in range(40)))
+    short = Shown(text="word") if css == "blockquote" else Shown(cells=(("c", "1"),))
+    path = write_audit_page(tmp_path / "r.html", summary={}, table=table(24), names=NAMES,
+                            show=lambda i: short if i == 53 else what)  # fmt: skip
+    shown = browser(path)
+    shown.page.click("#kinds button:has-text('mislabeled')")
+    order, box = indices(shown), shown.page.locator(".card").first.locator(css)
+    assert order[1] == 53
+    assert box.get_attribute("aria-label") == f"{'Text' if css == 'blockquote' else 'Row'} of example {order[0]}"
+    shown.page.locator(".card").first.focus()
+    press(shown, "Tab")
+    focused = f"document.activeElement === document.querySelector('.card {css}')"
+    assert shown.page.evaluate(focused)
+    press(shown, "End")
+    until(shown, f"(box => box.scrollTop + box.clientHeight >= box.scrollHeight - 1)(document.querySelector('{css}'))")
+    press(shown, "ArrowUp", "Home")
+    until(shown, f"document.querySelector('{css}').scrollTop === 0")
+    press(shown, "ArrowDown")
+    until(shown, f"document.querySelector('{css}').scrollTop > 0")
+    assert shown.page.evaluate(focused)
+    press(shown, "x")  # what is not about scrolling is about the example
+    assert shown.page.locator(".card .outcome").first.inner_text() == "dropped"
+    assert current(shown) == 53
+    press(shown, "Tab", "ArrowRight")  # nothing to scroll: on to the next example
+    assert current(shown) == order[2]
     assert shown.errors == []
 
 

@@ -415,6 +415,15 @@ def test_missing_labels_are_skipped_and_named() -> None:
     assert own.skipped == (("row 2", "has no label"), ("row 5", "has no label"))
 
 
+@pytest.mark.parametrize("gap", [float("nan"), np.float32("nan"), None])
+@pytest.mark.parametrize(("a", "b"), [("cat", "dog"), (b"cat", b"dog")])
+def test_a_gap_among_texts_is_no_class(a: str | bytes, b: str | bytes, gap: float | None) -> None:
+    """What ``df["label"].tolist()`` gives: NumPy would make the text "nan" of such a NaN."""
+    own = from_arrays(np.eye(5), [a, b, gap, a, b])
+    assert own.names == ("cat", "dog")
+    assert own.skipped == (("row 2", "has no label"),)
+
+
 def test_a_long_label_takes_its_own_length_alone() -> None:
     """A text among the labels is no reason to make all of them as long: 40 kB, not 40 MB or more."""
     labels = ["a", "b"] * 500 + ["c" * 20_000] * 2

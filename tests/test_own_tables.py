@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from own_files import encoded, pixels, put, read_unchanged, shown_size
+from own_files import encoded, pixels, put, read_unchanged, shown_size, two_classes
 
 from tamis.own import table as own_table
 from tamis.own.reading import Own, read
@@ -129,6 +129,16 @@ def test_a_large_offset_costs_no_precision(tmp_path: Path) -> None:
     same(table(tmp_path, {"a": [2.0**52 + k for k in (0, 1, 3, 1)]}), scaled([0, 1, 3, 1]))
 
 
+def test_numbers_of_twenty_digits(tmp_path: Path) -> None:
+    """More than 64 bits hold: polars' 128, of which NumPy has none."""
+    steps = [0, 3, 1, 3, 7, 2, 2, 9, 4, 1, 0, 5]
+    lines = ["id,a,l", *(f"{10**19 + i},{10**19 + step * 2048},{'ny'[i % 2]}" for i, step in enumerate(steps))]
+    own = read_unchanged(put(tmp_path / "t.csv", "\n".join(lines).encode()), label="l")
+    same(own, scaled(steps))
+    assert own.skipped == (('column "id"', "only counts the rows"),)
+    assert own.shown.cells(1) == (("id", str(10**19 + 1)), ("a", str(10**19 + 3 * 2048)))
+
+
 @pytest.mark.parametrize(
     ("column", "why"),
     [
@@ -140,6 +150,8 @@ def test_a_large_offset_costs_no_precision(tmp_path: Path) -> None:
         ([i % 2 for i in range(12)], "says the same as the label, one for one"),
         ([("class 0", "class 1")[i % 2] for i in range(12)], "says the same as the label, one for one"),
         ([b"x"] * 12, "is of type Binary"),
+        ([b"\x01\x01\x00\x00\x00" + bytes([i] * 16) for i in range(12)], "is of type Binary"),  # points, in WKB
+        ([b"RIFF\x24\x00\x00\x00WAVEfmt "] * 12, "is of type Binary"),
         ([[0.0] * (1 + i % 2) for i in range(12)], "is a list whose length varies"),
         ([["a"]] * 12, "is of type List"),
         ([{"u": 1}] * 12, "is of type Struct"),
@@ -147,12 +159,8 @@ def test_a_large_offset_costs_no_precision(tmp_path: Path) -> None:
 )
 def test_columns_that_are_left_out_are_named(tmp_path: Path, column: list[Any], why: str) -> None:
     told = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
-    if column[0] == b"x":  # bytes are pictures, unless the text is asked for
-        own = table(tmp_path, {"a": told, "t": ["t"] * 12, "out": column}, text="t", embed=lambda t: torch.eye(12))
-        assert own.data.x.shape == (12, 13)
-    else:
-        own = table(tmp_path, {"a": told, "out": column})
-        same(own, scaled(told))
+    own = table(tmp_path, {"a": told, "out": column})
+    same(own, scaled(told))
     ((source, said),) = own.skipped
     assert source == 'column "out"'
     assert said.startswith(why)
@@ -189,6 +197,26 @@ def test_rows_without_a_label_are_named(tmp_path: Path) -> None:
     own = read_unchanged(tmp_path / "t.csv", label="l")
     assert own.sources == ("row 0", "row 2", "row 3", "row 4")
     assert own.skipped == (("row 1", "has no label"), ("row 5", "has no label"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["x", "NA", "x", "y", "y", ""], ("x", "y")),
+        (["x", "nan", "x", "y", "y", "Null"], ("x", "y")),
+        (["1", "N/A", "1", "2", "2", "?"], ("1", "2")),
+        (["1.5", "-", "1.5", "2", "2", "missing"], ("1.5", "2")),
+        (["none", "-", "none", "-", "ok", "ok"], ("-", "none", "ok")),  # a class may be called so
+        (["NA", "DE", "NA", "DE", "NA", "DE"], ("DE", "NA")),  # else one class alone would be left
+    ],
+)
+def test_marks_for_missing_values_are_no_classes(tmp_path: Path, labels: list[str], names: tuple[str, ...]) -> None:
+    lines = ["a,l", *(f"{i * i % 7},{label}" for i, label in enumerate(labels))]
+    own = read_unchanged(put(tmp_path / "t.csv", "\n".join(lines).encode()), label="l")
+    assert own.names == names
+    gone = tuple((f"row {i}", "has no label") for i in (1, 5)) if len(own.sources) == 4 else ()
+    assert own.skipped == gone
+    assert len(own.sources) + len(gone) == 6
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=6).filter(str.strip)
@@ -310,6 +338,17 @@ def test_a_list_with_a_gap_is_refused(tmp_path: Path) -> None:
         table(tmp_path, {"e": [[1.0], [None], [2.0], [1.0]]})
 
 
+def test_brackets_in_a_name_are_no_pattern(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": [1, 2, 3, 5], "l": ["x", "y"] * 2})
+    for kind in ("parquet", "ipc", "ipc_stream"):
+        folder = tmp_path / f"{kind} [1]"
+        folder.mkdir()
+        name = "q[9].parquet" if kind == "parquet" else "q[9].arrow"
+        getattr(frame, f"write_{kind}")(folder / name)
+        assert len(read_unchanged(folder, label="l").sources) == 4
+    assert len(read_unchanged(tmp_path / "parquet [1]" / "q[9].parquet", label="l").sources) == 4
+
+
 # Text
 
 
@@ -332,6 +371,12 @@ def test_texts_are_embedded_once_beside_the_other_columns(tmp_path: Path) -> Non
     other = table(tmp_path, {"t": [*texts[:5], "ae"], "a": [1, 2, 3, 5, 4, 9]}, text="t", embed=embed)
     assert torch.equal(other.data.x, own.data.x)
     assert other.digest != own.digest, "the texts are the content"
+    again, rescaled = (
+        table(tmp_path, {"t": texts, "a": [1, 2, 3, 5, 4, 9]}, text="t", embed=how)
+        for how in (embed, lambda texts: embed(texts).square())
+    )
+    assert again.digest == own.digest
+    assert rescaled.digest != own.digest, "and what a model makes of them"
 
 
 @pytest.mark.parametrize(
@@ -455,6 +500,26 @@ def test_train_is_read_from_a_dict_of_splits(tmp_path: Path) -> None:
     assert len(read_unchanged(tmp_path).sources) == 5
     put(tmp_path / "dataset_dict.json", b'{"splits": ["test", "dev"]}')
     with pytest.raises(TamisError, match='has the splits "test", "dev"; give the folder of one'):
+        read_unchanged(tmp_path)
+
+
+def test_pictures_stored_after_many_gaps_are_found(tmp_path: Path) -> None:
+    values = [None] * 120 + [encoded(pixels(i)) for i in range(4)]
+    frame = pl.DataFrame({"shape": [b"\x01"] * 124, "p": values, "l": [0, 1] * 62}, schema_overrides={"p": pl.Binary})
+    frame.write_parquet(tmp_path / "t.parquet")
+    assert read_unchanged(tmp_path / "t.parquet", label="l").sources == ("row 120", "row 121", "row 122", "row 123")
+
+
+def test_a_table_beside_class_folders_is_read_where_its_label_is_named(tmp_path: Path) -> None:
+    two_classes(tmp_path)
+    pl.DataFrame({"e": [0.5, 1.0, 2.0, 4.0], "l": [0, 1, 0, 1]}).write_parquet(tmp_path / "embeddings.parquet")
+    own = read_unchanged(tmp_path)
+    assert own.kind == "pictures"
+    assert own.names == ("cat", "dog")
+    assert own.skipped == (("embeddings.parquet", "lies outside the class folders"),)
+    assert read_unchanged(tmp_path, label="l").kind == "table"
+    put(tmp_path / "dataset_info.json", b"{}")
+    with pytest.raises(TamisError, match="name the column of labels"):
         read_unchanged(tmp_path)
 
 

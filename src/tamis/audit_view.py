@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ from rich.progress import (
 
 from tamis.auditing.audit import Audit, audit
 from tamis.auditing.cleaning import clean, read_decisions, settle
+from tamis.auditing.copies import check_copy
+from tamis.auditing.folder import keep_outside
 from tamis.report.words import percent
 from tamis.types import TamisError
 
@@ -35,6 +38,8 @@ def run_audit(
     model: str, device: str, seed: int, limit: int | None, fresh: bool, cleaned: bool, copy: bool,
 ) -> bool:  # fmt: skip
     """Run an audit with a bar for each part of it; then say what was found. True if it came to its end."""
+    if copy:
+        check_copy(Path(data).expanduser(), out / "cleaned", label, text)
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())  # fmt: skip
@@ -54,16 +59,18 @@ def run_audit(
         )  # fmt: skip
     for line in headline(found):
         console.print(escape(line), soft_wrap=True)
-    if cleaned:
+    if cleaned and found.finished:
         console.print(escape(f"cleaned: {clean(found.table, found.names, data, out, label=label, copy=copy)}"))
     console.print(f"[bold]{escape(str(out / 'report.html'))}[/bold]", soft_wrap=True)
     if not found.finished:
-        print("tamis: stopped; what was known by then is written, and the same command goes on.", file=sys.stderr)
+        said = "what was known by then is written" + (", but not cleaned/" if cleaned else "")
+        print(f"tamis: stopped; {said}, and the same command goes on.", file=sys.stderr)
     return found.finished
 
 
 def apply_decisions(data: str, out: Path, decisions: Path, *, label: str | None, copy: bool) -> None:
     """Write what a person decided on the page into ``cleaned/``."""
+    keep_outside(out, data)
     table, names = settle(out)
     chosen = read_decisions(decisions, table, names)
     print(f"cleaned: {clean(table, names, data, out, label=label, copy=copy, decisions=chosen)}")
@@ -79,14 +86,16 @@ def as_options() -> Iterator[None]:
 
 
 def headline(found: Audit) -> list[str]:
-    """The verdict in a few lines."""
+    """The verdict in a few lines, with no character in them that a terminal would obey."""
     summary = found.summary
     low_high = summary["noise_interval"]
     between = "" if low_high is None else f" ({percent(low_high[0])} to {percent(low_high[1])})"
     lines = [
         f"{summary['examples']:,} examples of {summary['classes']} classes; probably mislabeled: "
         f"{percent(summary['noise_rate'])}{between}",
-        f"flagged: {summary['flagged']:,}, of which {percent(summary['fdr'], 0)} may be right",
+        f"flagged: {summary['flagged']:,}, of which {percent(summary['fdr'], 0)} may be right"
+        if summary["flagged"]
+        else "flagged: none",
     ]
     others = {kind: count for kind, count in summary["kinds"].items() if kind not in ("clean", "mislabeled")}
     if others:
@@ -99,7 +108,12 @@ def headline(found: Audit) -> list[str]:
         source, why = summary["skipped"][0]
         more = f" and {len(summary['skipped']) - 1} more" if len(summary["skipped"]) > 1 else ""
         lines.append(f"not read: {source} ({why}){more}")
-    return [*lines, *summary["missing"]]
+    return [_harmless(line) for line in [*lines, *summary["missing"]]]
+
+
+def _harmless(text: str) -> str:
+    """The text with its control characters spelt out: a class or a file may be called ``\\x1b[2J``."""
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) == "Cc" else c for c in text)
 
 
 def _embed(name: str) -> Callable[[list[str]], Any]:

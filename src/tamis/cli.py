@@ -132,7 +132,7 @@ def audit(
     """
     from tamis.audit_view import apply_decisions, as_options, run_audit
 
-    where = out or Path("audits") / (Path(data).stem or "data")
+    where = out or _audits(data)
     if apply is not None:
         with as_options():
             apply_decisions(data, where, apply, label=label, copy=copy)
@@ -227,6 +227,12 @@ def _first_line(function: Any) -> str:
     function = getattr(function, "func", function)  # a partial's own docstring is functools'
     paragraph = (function.__doc__ or "").strip().split("\n\n")[0]
     return " ".join(paragraph.split()).replace("``", "")
+
+
+def _audits(data: str) -> Path:
+    """Where an audit goes if nothing is said: a folder gives its whole name (v1.2), a file its name without ending."""
+    path = Path(data).expanduser().resolve()
+    return Path("audits") / ((path.stem if path.is_file() else path.name) or "data")
 
 
 def _device(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from tamis.auditing.effort import Effort, check_asked, networks, plan_effort
-from tamis.auditing.folder import MARK, Kept, claim
+from tamis.auditing.folder import MARK, Kept, check, claim, finished, keep_outside
 from tamis.auditing.prioritising import judge_prioritising
 from tamis.own.reading import Own, from_arrays, read
 from tamis.selection.cost import ASSUMED
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 Progress = Callable[[str, float], None]
+WHOLE_MATRIX = 100  # classes up to which summary.json holds all of the transition; of 1,000 it would take 26 MB
+LEAST_SHARE = 0.001  # of a class that bears another's label, from which on such a pair is listed instead
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def audit(
         y: ``[N]`` labels, where ``data`` are the inputs. names: of the classes then.
         label, text, embed, limit: see :func:`tamis.own.reading.read`.
         out: a folder for ``verdicts.parquet``, ``verdicts.csv``, ``summary.json`` and ``report.html``; a second call
-            with the same data and settings goes on where the first stopped. None writes nothing.
+            with the same data and settings goes on where the first stopped, and reads back what it finished. None
+            writes nothing.
         minutes: turned into a fixed number of steps by the price list before training starts. fdr: in (0, 1).
         model: auto, mlp, convnet or resnet9. device: cpu or cuda. seed: with the number of steps it decides everything.
         fresh: start over in ``out``. command: how it was called, for the page. progress: called with what is being
@@ -90,7 +95,7 @@ def audit(
     Raises:
         TamisError: data that cannot be read, a folder that is not an audit's or in which one is running, settings out
             of range.
-        KeyboardInterrupt: stopped before anything was known.
+        KeyboardInterrupt: stopped before anything was known, or where ``out`` holds a finished audit, which stays.
 
     Example:
         >>> import tamis
@@ -108,37 +113,51 @@ def audit(
     check_asked(minutes, model)
     tell = progress or (lambda what, fraction: None)
     start = time.perf_counter()
+    place = None if out is None else Path(out)
+    folder = None if place is None else place.resolve()
+    if folder is not None:
+        keep_outside(folder, data)
     own = _own(data, y, names, label, text, embed, limit, tell)
     networks(own, minutes, model)  # what cannot be done is refused before anything is written
-    folder = None if out is None else Path(out)
     settings = {"data": own.digest, "model": model, "minutes": minutes, "seed": seed, "fdr": fdr}
-    settled = None if folder is None else claim(folder, {**settings, "effort": None}, fresh)["effort"]
+    if folder is not None:
+        check(folder, settings, fresh)  # before the hold leaves its lock in a folder that is not ours
     with nullcontext() if folder is None else held(folder, "audit"):
+        settled = None if folder is None else claim(folder, {**settings, "effort": None}, fresh)["effort"]
+        earlier = None if folder is None else finished(folder)
+        kept = None if folder is None else Kept(folder)
+        if kept is not None and earlier is not None and _ours(earlier[1]):
+            tell("reading back what is finished", 1.0)
+            kept.clear()
+            return Audit(*earlier, own.names, own, place)
         effort = Effort(**settled) if settled else plan_effort(own, minutes, model, device)[0]
         if folder is not None:
             write_json(folder / MARK, {**settings, "effort": effort.as_dict()})
-        kept = None if folder is None else Kept(folder)
-        evidence, finished = _evidence(own, effort, device, seed, kept, tell)
+        evidence, whole = _evidence(own, effort, device, seed, kept, tell)
+        if not whole and earlier is not None:
+            raise KeyboardInterrupt  # what was finished is worth more than what this run knows by now
         tell("separating", 0.0)
         verdicts = separate(evidence, features=own.data.x, fdr=fdr)
         tell("separating", 1.0)
         seconds = time.perf_counter() - start
-        summary = _summary(own, verdicts, evidence, effort, seconds, _title(data), command, finished)
-        found = Audit(_table(own, verdicts), summary, own.names, own, folder, finished)
+        summary = _summary(own, verdicts, evidence, effort, seconds, _title(data), command, whole)
+        found = Audit(_table(own, verdicts), summary, own.names, own, place, whole)
         if folder is not None:
             write(found, folder, tell)
-        if kept is not None and finished:
+        if kept is not None and whole:
             kept.clear()
     return found
 
 
 def write(found: Audit, folder: Path, tell: Progress) -> None:
-    """All files of an audit, each whole or not there.
+    """All files of an audit, each whole or not there; the summary last, which says whether they are finished.
 
     Raises:
         TamisError: the disk is full, or the folder cannot be written.
     """
-    from tamis.report.audit import Shown, write_audit_page
+    import polars as pl
+
+    from tamis.report.audit import Shown, protected, write_audit_page
 
     def show(i: int) -> Shown:
         shown = found.own.shown
@@ -149,15 +168,22 @@ def write(found: Audit, folder: Path, tell: Progress) -> None:
         parquet = io.BytesIO()
         found.table.write_parquet(parquet)
         write_whole(folder / "verdicts.parquet", parquet.getvalue())
-        write_whole(folder / "verdicts.csv", found.table.write_csv().encode())
-        write_json(folder / "summary.json", found.summary)
+        guarded = found.table.with_columns(pl.col(pl.String).map_elements(protected, pl.String))
+        write_whole(folder / "verdicts.csv", guarded.write_csv().encode())
         tell("writing", 0.3)
         write_audit_page(folder / "report.html", summary=found.summary, table=found.table, names=found.names, show=show)
+        write_json(folder / "summary.json", found.summary)
     except OSError as error:
         raise TamisError(
             f"{folder} cannot be written ({error.strerror or error}); free some space, and run again."
         ) from error
     tell("writing", 1.0)
+
+
+def _ours(summary: dict[str, Any]) -> bool:
+    """Whether this version of Tamis wrote it: another may judge otherwise."""
+    versions = summary.get("versions")
+    return isinstance(versions, dict) and versions.get("tamis") == metadata.version("tamis")
 
 
 def _own(data: Any, y: Any, names: Any, label: Any, text: Any, embed: Any, limit: Any, tell: Progress) -> Own:
@@ -198,6 +224,10 @@ def _table(own: Own, verdicts: Verdicts) -> pl.DataFrame:
 
     names = pl.Series(own.names, dtype=pl.String)
     table = verdicts.table
+
+    def named(found: re.Match[str]) -> str:  # reasons are written before anybody knows the classes' names
+        return f"p({own.names[int(found[1])]})"
+
     return table.select(
         "index",
         pl.Series("source", own.sources, dtype=pl.String),
@@ -209,7 +239,7 @@ def _table(own: Own, verdicts: Verdicts) -> pl.DataFrame:
         pl.Series("suggested_name", [None if i is None else names[i] for i in table["suggested_label"]], pl.String),
         "p_suggested",
         "flagged",
-        "reasons",
+        pl.Series("reasons", [re.sub(r"p\(class (\d+)\)", named, text) for text in table["reasons"]], pl.String),
         "neighbour",
         "confidence",
         "variability",
@@ -247,7 +277,7 @@ def _summary(
             {"name": name, **{key: rows.get(i, {}).get(key, 0) for key in ("examples", "noise_rate", "flagged")}}
             for i, name in enumerate(own.names)
         ],
-        "transition": None if verdicts.transition is None else verdicts.transition.tolist(),
+        **_transition(verdicts.transition, own.names),
         "missing": [*stopped, *verdicts.missing],
         "skipped": [list(pair) for pair in own.skipped],
         "prioritisation": prioritising.as_dict(),
@@ -263,7 +293,17 @@ def _summary(
     }
 
 
+def _transition(matrix: Tensor | None, names: Sequence[str]) -> dict[str, Any]:
+    """The whole matrix for few classes, else the entries that matter, with their classes' names."""
+    from tamis.report.audit_words import largest_confusions
+
+    if matrix is None or len(matrix) <= WHOLE_MATRIX:
+        return {"transition": None if matrix is None else matrix.tolist()}
+    largest = largest_confusions(matrix.numpy(), LEAST_SHARE)
+    return {"transition": None, "confusions": [[names[i], names[j], share] for i, j, share in largest]}
+
+
 def _title(data: Any) -> str:
     if isinstance(data, str | os.PathLike):
-        return Path(data).name or str(data)
+        return Path(data).expanduser().resolve().name or str(data)  # "." has a name, too
     return "arrays"

@@ -12,6 +12,7 @@ from torch import nn
 
 from tamis.loop import Recipe
 from tamis.models import MODELS, build
+from tamis.own.base import room
 from tamis.own.reading import Own
 from tamis.selection.cost import PriceList, measure_prices
 from tamis.types import TamisError
@@ -106,6 +107,11 @@ def check_asked(minutes: float, model: str) -> None:
 def networks(own: Own, minutes: float, model: str) -> list[str]:
     """Which networks come into question, the best first; refuses what cannot be done."""
     check_asked(minutes, model)
+    n, classes, most = len(own.data.y), own.data.classes, max(folds for _, folds, _ in PLANS)
+    room(
+        (most, n, classes), 4, f"what {most} networks say of {n:,} examples and {classes:,} classes",
+        "so many classes look like identifiers: name another column as label=, or join classes",
+    )  # fmt: skip
     pictures = own.data.x.ndim == 4
     if model in ("convnet", "resnet9") and not pictures:
         raise TamisError(f"--model {model} looks at pictures, and these data are {own.kind}; use --model mlp.")
@@ -124,13 +130,13 @@ def measured(own: Own, effort: Effort, device: str) -> PriceList:
 
 
 def _efforts(own: Own, model: str) -> list[Effort]:
+    """One for each plan. A class of fewer examples than folds is absent from some held parts, and learnt in every one:
+    :func:`~tamis.observe.out_of_fold.folds_of` never puts two of its examples into the same."""
     n = len(own.data.y)
     batch = Recipe.sized(n).batch
-    smallest = int(torch.bincount(own.data.y).min())
     found = []
     for passes, folds, fold_passes in PLANS:
         more = min(3.0, max(1.0, FEWEST * batch / (passes * n)))
-        folds = min(folds, max(2, smallest))  # a class must be met on both sides of every cut
         found.append(Effort(model, WIDTHS[model], min(batch, max(2, n // 4)), round(passes * more), folds,
                             round(fold_passes * more)))  # fmt: skip
     return found

@@ -4,58 +4,108 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from tamis.own.base import reason, some
 from tamis.separation.evidence import Evidence, Fold
 from tamis.study.record import write_json, write_whole
 from tamis.types import Costs, TamisError
 
+if TYPE_CHECKING:
+    import polars as pl
+
 Part = TypeVar("Part")
-MARK, WORK = "audit.json", ".work"
+MARK, WORK, LOCK = "audit.json", ".work", ".lock"
+RESULTS = ("summary.json", "report.html", "verdicts.csv", "verdicts.parquet")
 TYPES: dict[str, Any] = {"Evidence": Evidence, "Fold": Fold}
 
 
-def claim(out: Path, what: dict[str, Any], fresh: bool = False) -> dict[str, Any]:
-    """Take ``out`` for the audit that ``what`` describes; returns the description that holds in it.
+def keep_outside(out: Path, data: Any) -> None:
+    """Refuse to write among the data, where a later run would read the results as examples.
 
-    A folder that an earlier audit of the same data with the same settings began is gone on with, and the effort it
-    had settled on stays. ``what["effort"]`` is the only part that may differ.
+    Raises:
+        TamisError: ``data`` is the path of a folder, and ``out`` is that folder or lies in it.
+    """
+    if not isinstance(data, str | os.PathLike):
+        return
+    folder = Path(data).expanduser()
+    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+        raise TamisError(
+            f"{out} lies inside the data ({folder}), where results would be taken for examples; name another place "
+            "as --out."
+        )
+
+
+def check(out: Path, what: dict[str, Any], fresh: bool = False) -> dict[str, Any] | None:
+    """Refuse a folder that is not for the audit that ``what`` describes; touches nothing.
+
+    Returns:
+        How an earlier audit described itself in it; None in a new or an empty folder.
 
     Raises:
         TamisError: a file, a folder that holds something else, an audit of other data or with other settings.
     """
-    if out.exists() and not out.is_dir():
-        raise TamisError(f"--out {out} is a file, but an audit needs a folder; name another place.")
-    mark = out / MARK
-    inside = [path.name for path in out.iterdir()] if out.exists() else []
-    if inside and not mark.exists():
-        raise TamisError(
-            f"--out {out} holds no audit ({', '.join(sorted(inside)[:3])} …); name a new or an empty folder."
-        )
-    if mark.exists():
-        theirs = read_mark(out)
-        if fresh:
-            shutil.rmtree(out / WORK, ignore_errors=True)
-        elif {**theirs, "effort": None} == {**what, "effort": None}:
-            return theirs
-        else:
-            differs = [key for key in what if key != "effort" and theirs.get(key) != what[key]]
-            raise TamisError(
-                f"--out {out} holds an audit of other data or settings ({', '.join(differs)} differ); name another "
-                "folder, or use --fresh."
-            )
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(mark, what)
+        if out.exists() and not out.is_dir():
+            raise TamisError(f"--out {out} is a file, but an audit needs a folder; name another place.")
+        inside = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.exists() else []
     except OSError as error:
-        raise TamisError(f"--out {out} cannot be written ({error.strerror}); name another place.") from error
+        raise TamisError(f"--out {out} cannot be read ({reason(error)}); name another place.") from error
+    if MARK not in inside:
+        if inside:
+            raise TamisError(f"--out {out} holds no audit, but {some(inside, 3)}; name a new or an empty folder.")
+        return None
+    theirs = read_mark(out)
+    differs = [key for key in what if key != "effort" and theirs.get(key) != what[key]]
+    if differs and not fresh:
+        raise TamisError(
+            f"--out {out} holds an audit of other data or settings ({', '.join(differs)} differ); name another "
+            "folder, or use --fresh."
+        )
+    return theirs
+
+
+def claim(out: Path, what: dict[str, Any], fresh: bool = False) -> dict[str, Any]:
+    """Take ``out``, checked, for the audit that ``what`` describes; returns the description that holds in it.
+
+    A folder that an earlier audit of the same data with the same settings began is gone on with, and the effort it
+    had settled on stays; ``what["effort"]`` is the only part that may differ. ``fresh`` first removes what the earlier
+    audit wrote, but not what a person made of it, ``cleaned``. Called while the folder is held.
+
+    Raises:
+        TamisError: as :func:`check`; the folder cannot be written.
+    """
+    theirs = check(out, what, fresh)
+    if theirs is not None and not fresh:
+        return theirs
+    try:
+        shutil.rmtree(out / WORK, ignore_errors=True)
+        for name in RESULTS:
+            (out / name).unlink(missing_ok=True)
+        write_json(out / MARK, what)
+    except OSError as error:
+        raise TamisError(f"--out {out} cannot be written ({reason(error)}); name another place.") from error
     return what
+
+
+def finished(out: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
+    """The table and the summary of an audit that came to its end in ``out``, if all that it wrote is there."""
+    import polars as pl
+
+    try:
+        summary = json.loads((out / "summary.json").read_text("utf-8"))
+        if not summary["finished"] or not all((out / name).is_file() for name in RESULTS):
+            return None
+        return pl.read_parquet(out / "verdicts.parquet", glob=False), summary
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
+        return None
 
 
 def read_mark(out: Path) -> dict[str, Any]:

@@ -176,7 +176,9 @@ def from_arrays(x: Any, y: Any, names: Sequence[str] | None = None, *, side: int
     Fails when: pictures were flattened to ``[N, D]``; nothing tells them from features.
     """
     names = None if names is None else [str(name) for name in names]
-    return from_stored(stored(_array(x, "x"), "x"), _array(y, "y"), names, side, limit, "the arrays")
+    labels = _array(y, "y")
+    labels = np.asarray(y, object) if labels.dtype.kind in "US" else labels  # NumPy makes the text "nan" of a NaN
+    return from_stored(stored(_array(x, "x"), "x"), labels, names, side, limit, "the arrays")
 
 
 def _array(values: Any, where: str) -> np.ndarray:

@@ -67,7 +67,8 @@ class Own:
         skipped: (source, why) of everything that was found and not read: files, rows without a label, and columns
             (source ``column "name"``).
         shown: how an example is shown.
-        digest: SHA-256 in hexadecimal of what was read, before normalisation: equal for equal data on any machine.
+        digest: SHA-256 in hexadecimal of what was read, before normalisation: equal for equal data on any machine. Of
+            texts their embeddings are part of it: another model makes other data of them.
     """
 
     data: Arrays
@@ -123,8 +124,13 @@ def reason(error: BaseException) -> str:
     return (printable(str(error)).strip().splitlines() or [""])[0].rstrip(".") or type(error).__name__
 
 
-def room(shape: Sequence[int], itemsize: int, where: str) -> None:
-    """Refuses what cannot fit, before it is allocated.
+def room(
+    shape: Sequence[int],
+    itemsize: int,
+    where: str,
+    instead: str = "a limit= on the examples or fewer columns would fit",
+) -> None:
+    """Refuses what cannot fit, before it is allocated; says what to do ``instead``.
 
     Raises:
         TamisError: if an array of that shape is larger than the machine's memory; a system that does not tell its
@@ -141,7 +147,7 @@ def room(shape: Sequence[int], itemsize: int, where: str) -> None:
         sizes = " x ".join(f"{size:,}" for size in shape)
         raise TamisError(
             f"{where} would take {wanted / 2**30:,.0f} GiB of memory ({sizes} values), and this machine has "
-            f"{memory / 2**30:,.0f}; a limit= on the examples or fewer columns would fit."
+            f"{memory / 2**30:,.0f}; {instead}."
         )
 
 

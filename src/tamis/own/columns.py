@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 MOST_LEVELS = 50
 _QUIET = 0.1
-_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "none", "missing", "?", "-", ".")
+ABSENT = ("na", "n/a", "#n/a", "nan", "null")
+"""How programs write a missing value, in lower case."""
+MARKS = ("", *ABSENT, "none", "missing", "?", "-", ".")
+"""What stands for a missing value among numbers; among texts "none" or "-" may well be a value."""
 
 
 def to_numbers(series: pl.Series, label: np.ndarray, rows: np.ndarray, where: str) -> tuple[list[np.ndarray], str]:
@@ -83,8 +86,10 @@ def _spells_out(series: pl.Series, label: np.ndarray) -> bool:
 
 def _counts(series: pl.Series, rows: np.ndarray) -> bool:
     """Whether the values are the rows' numbers, from whatever start."""
-    start = series.to_numpy().astype(np.float64) - rows
-    return bool((start == start[0]).all())
+    import polars as pl
+
+    counted = (series - series[:1]).cast(pl.Float64).to_numpy()  # whole numbers first: beyond 2^53 floats have gaps
+    return bool((counted == rows - rows[0]).all())
 
 
 def _numbers_in(series: pl.Series) -> pl.Series:
@@ -92,7 +97,7 @@ def _numbers_in(series: pl.Series) -> pl.Series:
     import polars as pl
 
     plain = series.str.strip_chars()
-    plain = plain.set(plain.str.to_lowercase().is_in(_MARKS).fill_null(False), None)
+    plain = plain.set(plain.str.to_lowercase().is_in(MARKS).fill_null(False), None)
     numbers = plain.cast(pl.Float64, strict=False)
     return numbers if numbers.null_count() == plain.null_count() < len(plain) else series
 

@@ -82,6 +82,13 @@ def walk(folder: str, inside: str, home: Path, skipped: list[tuple[str, str]]) -
             skipped.append((printable(name), why))
 
 
+def holds_classes(folder: Path) -> bool:
+    """Whether at least two folders with pictures in them lie in it; one may hold what illustrates a table."""
+    home = folder.resolve()
+    folders = [e for e in visible(folder) if is_folder(e)]
+    return sum(any(True for _ in walk(e.path, e.name, home, [])) for e in folders) >= 2
+
+
 def read_folder(folder: Path, side: int, limit: int | None, progress: Progress | None, where: str) -> Own:
     """Pictures in class folders, at any depth below them. See :func:`tamis.own.reading.read`.
 

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+def is_saved(folder: Path) -> bool:
+    """Whether ``datasets`` wrote the folder, and not merely somebody a file of rows into it."""
+    return any((folder / name).is_file() for name in ("dataset_dict.json", "dataset_info.json", "state.json"))
+
+
 def open_hub(folder: Path, where: str) -> Table | None:
     """The training split in a folder of Arrow or Parquet files, or None if the folder is none such.
 
@@ -37,10 +42,8 @@ def open_hub(folder: Path, where: str) -> Table | None:
     files = _files(folder, where)
     if not files:
         return None
-    import polars as pl
-
     try:
-        types = pl.read_parquet_schema(files[0]) if files[0].suffix == ".parquet" else _rows(files[0], None, 0).schema
+        types = _rows(files[0], None, 0).schema
     except damage() as error:
         raise TamisError(f"{where}: {files[0].name} cannot be read ({reason(error)}).") from error
     return Table(where, types, tuple(partial(_rows, file) for file in files), folder, _class_names(info, types))
@@ -75,17 +78,18 @@ def _json(path: Path, where: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _rows(path: Path, columns: Sequence[str] | None, n_rows: int | None = None) -> pl.DataFrame:
+def _rows(path: Path, columns: Sequence[str] | None, most: int | None) -> pl.DataFrame:
     """Rows of an Arrow stream (what ``datasets`` writes), an Arrow file, or a Parquet file."""
     import polars as pl
 
     wanted = None if columns is None else list(columns)
     if path.suffix == ".parquet":
-        return pl.read_parquet(path, columns=wanted, n_rows=n_rows, glob=False)
+        return pl.read_parquet(path, columns=wanted, n_rows=most, glob=False)
     with path.open("rb") as stream:
-        is_file = stream.read(6) == b"ARROW1"
-    read = pl.read_ipc if is_file else pl.read_ipc_stream
-    return read(path, columns=wanted, n_rows=n_rows)
+        if stream.read(6) == b"ARROW1":
+            stream.seek(0)
+            return pl.read_ipc(stream, columns=wanted, n_rows=most)  # a path would be taken for a pattern
+    return pl.read_ipc_stream(path, columns=wanted, n_rows=most)
 
 
 def _class_names(info: dict[str, Any], types: Mapping[str, pl.DataType]) -> dict[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from tamis.own.base import printable, quoted, some
+from tamis.own.columns import ABSENT, MARKS
 from tamis.types import TamisError, generator
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
@@ -47,6 +48,26 @@ def _text(value: object) -> str | None:
         return None
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return None if text.strip() in ("", "<NA>") else printable(text)  # "<NA>" is how pandas' missing value prints
+
+
+def unmarked(labels: Sequence[str | None]) -> list[str | None]:
+    """Labels without the marks for missing values, which a file of text cannot tell from texts: None in their place.
+
+    Among labels that are numbers otherwise, the same marks as in a column of numbers (NA, NaN, null, none, ?, - …);
+    among others NA, N/A, NaN and null alone, since a class may well be called "none" or "-". Where that would leave
+    fewer than two classes, all stay.
+
+    Example:
+        >>> unmarked(["cat", "NA", "none", "cat"]), unmarked(["1", "?", "2"]), unmarked(["DE", "NA"])
+        (['cat', None, 'none', 'cat'], ['1', None, '2'], ['DE', 'NA'])
+    """
+    found = {label: label.strip().lower() for label in set(labels) if label is not None}
+    others = [text for text in found.values() if text not in MARKS]
+    numbers = bool(others) and all(_NUMBER.fullmatch(text) for text in others)
+    marks = {label for label, text in found.items() if text in (MARKS if numbers else ABSENT)}
+    if len(found) - len(marks) < 2:
+        return list(labels)
+    return [None if label in marks else label for label in labels]
 
 
 def chosen(labels: Sequence[str | None], limit: int | None, where: str) -> np.ndarray:

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tamis.own.base import Own, Progress, Shown, printable, quoted
-from tamis.own.pictures import SUFFIXES, PictureFile, decode, pictures, shown_file
+from tamis.own.pictures import SUFFIXES, PictureFile, begins_as_picture, decode, pictures, shown_file
 from tamis.own.rows import Table, rows
 from tamis.types import TamisError
 
 if TYPE_CHECKING:
     import polars as pl
 
+_LOOKED_AT = 100  # rows of a file by which a column is judged
+
 
 def picture_column(table: Table, label: str) -> str | None:
-    """The first column that holds pictures: bytes, or bytes with a path as Hugging Face stores them.
+    """The first column that holds pictures: bytes that begin as one, or bytes with a path as Hugging Face stores them.
 
     If there is none, the first of text whose first hundred values are all paths of pictures, one of which at least lies
     beside the table.
@@ -28,16 +30,25 @@ def picture_column(table: Table, label: str) -> str | None:
 
     for name, kind in table.types.items():
         inside = {f.name for f in kind.fields} if isinstance(kind, pl.Struct) else set()
-        if name != label and (kind == pl.Binary or "bytes" in inside):
+        if name != label and ("bytes" in inside or (kind == pl.Binary and _begin_as_pictures(table, name))):
             return name
     texts = [name for name, kind in table.types.items() if kind == pl.String and name != label]
-    first = next(rows(table, texts)).head(100) if texts else pl.DataFrame()
+    first = next(rows(table, texts, _LOOKED_AT)) if texts else pl.DataFrame()
     for name in texts:
         values = first[name].drop_nulls().to_list()
         named = all(os.path.splitext(value)[1].lower() in SUFFIXES for value in values)
         if named and any(_beside(table, value)[0] for value in values):
             return name
     return None
+
+
+def _begin_as_pictures(table: Table, column: str) -> bool:
+    """Whether any of the first values is a picture's beginning; a column may hold shapes or sounds as bytes, too."""
+    for most in (_LOOKED_AT, None):  # all rows only where the first are empty
+        found = [part[column].drop_nulls()[:_LOOKED_AT].to_list() for part in rows(table, [column], most)]
+        if any(found):
+            return any(begins_as_picture(value) for values in found for value in values)
+    return False
 
 
 def read_pictured(

@@ -49,6 +49,16 @@ class Decoded:
     kept: tuple[bytes, ...]
 
 
+def begins_as_picture(file: bytes) -> bool:
+    """Whether bytes begin as the files of one of ``FORMATS`` do.
+
+    Example:
+        >>> begins_as_picture(b"GIF89a..."), begins_as_picture(b"RIFF....WAVE")
+        (True, False)
+    """
+    return file.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8")) or file[:4] + file[8:12] == b"RIFFWEBP"
+
+
 def upright(file: PictureFile, near: int) -> Image:
     """The first frame of a picture as RGB, turned as its EXIF orientation says, transparency over white.
 

@@ -19,8 +19,8 @@ from tamis.own import table as tables
 from tamis.own.archive import is_archive, unpack
 from tamis.own.arrays import from_arrays, read_npy, read_npz
 from tamis.own.base import Own, OwnKind, Progress, Shown, printable, reason, some
-from tamis.own.folder import class_root, is_folder, read_folder, visible
-from tamis.own.hub import open_hub
+from tamis.own.folder import class_root, holds_classes, is_folder, read_folder, visible
+from tamis.own.hub import is_saved, open_hub
 from tamis.own.table import Embed, open_table, read_table
 from tamis.types import TamisError
 
@@ -138,6 +138,8 @@ def _read_path(path: Path, where: str, how: _How) -> Own:
 def _read_folder(folder: Path, where: str, how: _How) -> Own:
     root, passed = class_root(folder)
     for place in dict.fromkeys((folder, root)):
+        if how.label is None and not is_saved(place) and holds_classes(place):
+            continue  # a table that lies beside class folders is read where its label column is named
         if (table := open_hub(place, where)) is not None:
             return read_table(table, how.label, how.text, how.embed, how.side, how.limit, how.progress)
     entries = visible(root)

@@ -20,14 +20,14 @@ class Table:
 
     Attributes:
         where: how an error calls it. types: the columns' types by name.
-        parts: one function per file, from the wanted columns to those rows.
+        parts: one function per file, from the wanted columns and the most rows (None: all) to those rows.
         folder: where the files lie that its rows may name.
         class_names: the names behind an integer column's values, by column, where the data state them.
     """
 
     where: str
     types: Mapping[str, pl.DataType]
-    parts: tuple[Callable[[Sequence[str]], pl.DataFrame], ...]
+    parts: tuple[Callable[[Sequence[str], int | None], pl.DataFrame], ...]
     folder: Path
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -39,14 +39,14 @@ def damage() -> tuple[type[BaseException], ...]:
     return (PolarsError, PanicException, OSError, UnicodeDecodeError)
 
 
-def rows(table: Table, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The rows, file by file, with the wanted columns alone.
+def rows(table: Table, columns: Sequence[str], most: int | None = None) -> Iterator[pl.DataFrame]:
+    """The rows, file by file, with the wanted columns alone; of each file at most the first ``most``.
 
     Raises:
         TamisError: if a file is damaged or lacks a column.
     """
     for part in table.parts:
         try:
-            yield part(columns)
+            yield part(columns, most)
         except damage() as error:
             raise TamisError(f"{table.where} cannot be read as a table ({reason(error)}).") from error

@@ -15,7 +15,7 @@ from torch import Tensor
 from tamis.own.arrays import MOST_COLUMNS
 from tamis.own.base import Own, OwnKind, Progress, Shown, digest_of, quoted, reason, room, some, standardise_
 from tamis.own.columns import to_numbers
-from tamis.own.labels import chosen, classes_of, label_texts
+from tamis.own.labels import chosen, classes_of, label_texts, unmarked
 from tamis.own.pictured import picture_column, read_pictured
 from tamis.own.rows import Table, damage, rows
 from tamis.types import Arrays, TamisError
@@ -40,16 +40,18 @@ def open_table(path: Path, where: str) -> Table:
 
     try:
         if path.suffix.lower() == ".parquet":
-            types = pl.read_parquet_schema(path)
+            with path.open("rb") as stream:  # of a path, polars would take [ and ] for a pattern
+                types = pl.read_parquet_schema(stream)
             _not_too_wide(len(types), where)
             read = partial(pl.read_parquet, path, glob=False)
-            return Table(where, types, (lambda columns: read(columns=list(columns)),), path.parent)
+            parts = (lambda columns, most: read(columns=list(columns), n_rows=most),)
+            return Table(where, types, parts, path.parent)
         separator = separator_of(path, where)
         try:
             frame = _read_csv(path, separator, 10_000)
         except pl.exceptions.ComputeError:  # a later row is of another type
             frame = _read_csv(path, separator, None)
-        return Table(where, frame.schema, (lambda columns: frame.select(columns),), path.parent)
+        return Table(where, frame.schema, (lambda columns, most: frame.select(columns)[:most],), path.parent)
     except damage() as error:
         told = {
             "utf-8": "it is not in UTF-8",
@@ -118,7 +120,8 @@ def read_table(
         if text == label:
             raise TamisError(f"{where}: column {quoted(text)} cannot be both the label and the text.")
     parts = rows(table, [label])
-    labels = [found for part in parts for found in _labels(part[label], table.class_names.get(label), where)]
+    labels = [found for part in parts for found in given_labels(part[label], table.class_names.get(label), where)]
+    labels = labels if label in table.class_names else unmarked(labels)
     kept = chosen(labels, limit, where)
     skipped = [(f"row {i}", "has no label") for i, found in enumerate(labels) if found is None]
     present = [labels[i] or "" for i in kept]
@@ -146,7 +149,8 @@ def _there(table: Table, name: str, what: str) -> None:
         raise TamisError(f"{table.where} has no column {quoted(name)} for {what}=; {hint}")
 
 
-def _labels(series: pl.Series, names: tuple[str, ...] | None, where: str) -> list[str | None]:
+def given_labels(series: pl.Series, names: tuple[str, ...] | None, where: str) -> list[str | None]:
+    """A label column as texts, None where it is missing; ``names`` are those of its numbers, where it has some."""
     import polars as pl
 
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
@@ -198,12 +202,14 @@ def _examples(
     room((len(y), max(1, len(columns))), 8, where)
     own = np.stack(columns, 1) if columns else np.empty((len(y), 0), np.float32)
     columns.clear()
-    read = [own, np.frombuffer("\0".join(texts).encode(), np.uint8)] if texts else [own]
-    kind: OwnKind = "table" if text is None else "text"
-    digest = digest_of(kind, names, sources, y, *read)
+    read = [own]
     x = torch.from_numpy(own)
     if embed is not None and text is not None:
-        x = torch.cat([_embedded(embed, texts, where), x], 1)
+        embedded = _embedded(embed, texts, where)
+        read += [np.frombuffer("\0".join(texts).encode(), np.uint8), embedded.numpy()]
+        x = torch.cat([embedded, x], 1)
+    kind: OwnKind = "table" if text is None else "text"
+    digest = digest_of(kind, names, sources, y, *read)
     if not x.shape[1]:
         why = "; ".join(" ".join(pair) for pair in left_out[:3]) or "there is no other"
         raise TamisError(f"{where} has no column to learn from beside the label ({why}).")

@@ -37,8 +37,6 @@
   const shownOf = (row) => (inlined = inlined || json("shown"))[index[row]] || {};
   const nameOf = (k) => (k < 0 ? "no label" : k < names.length ? names[k] : String(k));
   const spaced = (name) => name.replaceAll("_", " ");
-  // reasons are written before anybody knows the classes' names
-  const reasonOf = (row) => (reasons[row] || "").replace(/p\(class (\d+)\)/g, (_, k) => `p(${nameOf(Number(k))})`);
   const suggestionOf = (row) => (suggested && suggested[row] !== label[row] ? suggested[row] : -1); // -1: none
   const count = (n) => n.toLocaleString("en");
   const announce = (words) => ($("said").textContent = words);
@@ -174,7 +172,7 @@
     if (haystack[row] === undefined) {
       const { text = "", cells = [] } = shownOf(row);
       const labels = [nameOf(label[row]), suggestionOf(row) < 0 ? "" : nameOf(suggestionOf(row))];
-      const all = ["#" + index[row], sources[row], reasonOf(row), ...labels, text, ...cells.flat()];
+      const all = ["#" + index[row], sources[row], reasons[row], ...labels, text, ...cells.flat()];
       haystack[row] = all.filter(Boolean).join("\n").toLowerCase();
     }
     return haystack[row];
@@ -230,7 +228,7 @@
     put(".was", nameOf(label[row]));
     put(".index", "#" + index[row]);
     put(".source", sources[row] || "");
-    const why = [reasonOf(row), also(row)].filter(Boolean).map((words) => make("p", "why", words));
+    const why = [reasons[row], also(row)].filter(Boolean).map((words) => make("p", "why", words));
     made.querySelector(".facts").append(...suggestion(row), ...why);
     made.querySelector(".body").prepend(...media(row));
     made.querySelector("[data-act=accept]").disabled = suggestionOf(row) < 0;
@@ -274,8 +272,9 @@
       made.append(image);
     }
     const pairs = (cells || []).flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]);
-    if (cells) made.append(make("dl", "cells", pairs));
-    if (text !== undefined) made.append(make("blockquote", "", text));
+    const box = (what) => ({ tabindex: 0, "aria-label": `${what} of example ${index[row]}` }); // Tab reaches what scrolls
+    if (cells) made.append(make("dl", "cells", pairs, box("Row")));
+    if (text !== undefined) made.append(make("blockquote", "", text, box("Text")));
     return [made];
   }
 
@@ -304,6 +303,12 @@
   const makeCurrent = (made) => [...$("cards").children].forEach((c) => (c.tabIndex = c === made ? 0 : -1));
 
   // ---- Keys and clicks on cards ---------------------------------------------------------------------------------------
+  /** Whether this is a long text or row: there the arrows are the browser's, and scroll. */
+  function scrolls(box) {
+    const longer = box.scrollHeight > box.clientHeight || box.scrollWidth > box.clientWidth;
+    return longer && box.matches(".cells, blockquote");
+  }
+
   function onKey(event) {
     const made = event.target.closest(".card");
     if (!made || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -316,6 +321,7 @@
     const deeds = { a: "accept", r: "reject", x: "drop" };
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const digit = /^[0-9]$/.test(key);
+    if (key in moves && scrolls(event.target)) return;
     if (key in moves) goTo(moves[key]);
     else if (key in deeds) act(row, deeds[key]) && goTo(place + 1);
     else if (key === "u") undo();

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,11 @@ POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'
 NEEDED = ("index", "label", "kind", "flagged")
 POINTS = 100_000  # of the data map
 UNKNOWN = 65535  # of a fraction that is written as an unsigned integer of two bytes; 65534 is 1
+MOST_CELLS = 40  # of an inlined row: a card is read by a person, and 2,000 rows of 5,000 columns would be 194 MB
+LONGEST = 4000  # characters of an inlined text, some two printed pages: enough to judge a label by
 WIDEST = 192  # pixels of an inlined picture: twice what a card shows, for sharp screens
 FORMULA = "=+-@\t\r\n＝＋－＠"  # what a spreadsheet may take for the start of a formula
+NUMBER = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Shown:
 
     Attributes:
         picture: a PNG; one wider or higher than ``WIDEST`` pixels is shrunk.
-        text: plain text, shown as it is. cells: ``(column, value)`` of a table's row.
+        text: plain text, shown as it is, up to ``LONGEST`` characters. cells: ``(column, value)`` of a table's row, of
+            which ``MOST_CELLS`` are shown and the others counted.
     """
 
     picture: bytes | None = None
@@ -121,11 +126,21 @@ def render(
     )
 
 
-def unprotected(cell: str) -> str:
-    """A cell of the exported decisions as it was meant: without the mark that keeps a spreadsheet from computing it.
+def protected(text: str) -> str:
+    """A text as a cell of a CSV file: with ``'`` before what a spreadsheet would compute, a plain number left alone.
 
-    The page writes ``'`` before a cell that starts with one of ``FORMULA`` or with ``'`` itself; who reads the file
-    takes it away again.
+    Example:
+        >>> protected("=1+1"), protected("'tis"), protected("T-shirt"), protected("-1")
+        ("'=1+1", "''tis", 'T-shirt', '-1')
+    """
+    return "'" + text if text[:1] and text[0] in FORMULA + "'" and not NUMBER.fullmatch(text) else text
+
+
+def unprotected(cell: str) -> str:
+    """A cell of a CSV file as it was meant: without the mark that keeps a spreadsheet from computing it.
+
+    The page and :func:`protected` write ``'`` before a cell that starts with one of ``FORMULA`` or with ``'`` itself;
+    who reads the file takes it away again.
 
     Example:
         >>> unprotected("'=1+1"), unprotected("''tis"), unprotected("T-shirt")
@@ -229,9 +244,11 @@ def _as_json(index: int, shown: Shown) -> dict[str, Any]:
     if shown.picture is not None:
         said["picture"] = base64.b64encode(_thumbnail(index, shown.picture)).decode()
     if shown.text is not None:
-        said["text"] = shown.text
+        said["text"] = shown.text if len(shown.text) <= LONGEST else shown.text[:LONGEST] + "…"
     if shown.cells:
-        said["cells"] = shown.cells
+        more = len(shown.cells) - MOST_CELLS
+        rest = [("…", f"{more:,} more column{'s' if more > 1 else ''}")] if more > 0 else []
+        said["cells"] = [*shown.cells[:MOST_CELLS], *rest]
     return said
 
 

@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from tamis.report.words import listed, percent
 
 KINDS = ("clean", "mislabeled", "corrupted", "out_of_distribution", "duplicate", "ambiguous", "rare")
 FULL_MATRIX = 20  # classes up to which the transition is a heat map; beyond, its largest entries are a list
+LISTED = 30  # confusions
+SMALLEST = 0.0005  # of a class, below which a confusion is shown as none: it would read 0.0
 SORTS = {
     "order": "most suspicious",
     "index": "index",
@@ -49,7 +52,7 @@ def said(summary: Mapping[str, Any], table: pl.DataFrame, names: Sequence[str]) 
         "verdict": VERDICTS.get(prioritisation["verdict"] or "unknown", VERDICTS["unknown"]),
         "classes": sorted(classes, key=lambda each: -(each["noise_rate"] or 0)),
         "map": _map_in_words(table),
-        "transition": _transition(summary.get("transition"), names),
+        "transition": _transition(summary, names),
         "height": table.height,
         "chips": _chips(table),
         "sorts": {value: words for value, words in SORTS.items() if value == "order" or value in table.columns},
@@ -69,8 +72,8 @@ def _lead(
     things = {"pictures": "pictures", "text": "texts", "table": "rows"}.get(summary.get("kind") or "", "examples")
     lead: dict[str, str | None] = {"things": f"{n:,} {things}", "rate": None, "range": None, "cost": None}
     if rate is not None:
-        lead["rate"] = percent(rate)
-        lead["about"] = f"some {round(rate * n):,} of {n:,}"
+        lead["rate"] = percent(rate) if rate >= 0.0005 else "Less than 0.1 %"
+        lead["about"] = f"some {round(rate * n):,} of {n:,}" if rate * n >= 0.5 else f"fewer than 1 in {n:,}"
         lead["cost"] = (
             f"Trained on as it is, about {100 * rate:.0f} of every 100 examples of each pass would teach a wrong label."
             if rate >= 0.005
@@ -130,20 +133,34 @@ def _map_in_words(table: pl.DataFrame) -> list[tuple[str, ...]]:
     return rows
 
 
-def _transition(matrix: Sequence[Sequence[float]] | None, names: Sequence[str]) -> dict[str, Any] | None:
+def largest_confusions(matrix: np.ndarray[Any, Any], least: float) -> list[tuple[int, int, float]]:
+    """Entries ``(true, given, share)`` of a transition matrix off its diagonal, of at least ``least``, largest first.
+
+    Example:
+        >>> largest_confusions(np.array([[0.9, 0.1, 0.0], [0.3, 0.7, 0.0], [0.0, 0.0, 1.0]]), 0.001)
+        [(1, 0, 0.3), (0, 1, 0.1)]
+    """
+    shares = np.where(np.eye(len(matrix), dtype=bool), 0.0, matrix)
+    true, given = np.nonzero(shares >= least)
+    order = np.argsort(-shares[true, given], kind="stable")
+    return [(int(true[k]), int(given[k]), float(shares[true[k], given[k]])) for k in order]
+
+
+def _transition(summary: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
     """The heat map's cells ``(level 0-10, number)`` for few classes, else the largest confusions as a list."""
-    if matrix is None:
-        return None
-    pairs = [(i, j, float(v)) for i, line in enumerate(matrix) for j, v in enumerate(line)]
-    most = max((v for i, j, v in pairs if i != j), default=0.0) or 1.0
-    largest = sorted((p for p in pairs if p[0] != p[1] and p[2] >= 0.0005), key=lambda p: -p[2])[:30]
+    if summary.get("transition") is None:
+        found = summary.get("confusions")
+        return found and {"names": names, "cells": None, "largest": [(a, b, percent(v)) for a, b, v in found[:LISTED]]}
+    matrix = np.asarray(summary["transition"], np.float64)
+    largest = largest_confusions(matrix, SMALLEST)
+    most = largest[0][2] if largest else 1.0
     cells = [
-        [("d" if i == j else f"h{round(10 * v / most)}", f"{100 * v:.1f}" if v >= 0.0005 else "·")
+        [("d" if i == j else f"h{round(10 * v / most)}", f"{100 * v:.1f}" if v >= SMALLEST else "·")
          for j, v in enumerate(line)]
-        for i, line in enumerate(matrix)
+        for i, line in enumerate(matrix.tolist() if len(matrix) <= FULL_MATRIX else ())
     ]  # fmt: skip
     return {
         "names": names,
-        "cells": cells if len(cells) <= FULL_MATRIX else None,
-        "largest": [(names[i], names[j], percent(v)) for i, j, v in largest],
+        "cells": cells or None,
+        "largest": [(names[i], names[j], percent(v)) for i, j, v in largest[:LISTED]],
     }
