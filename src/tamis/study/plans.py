@@ -195,7 +195,7 @@ PLANS: dict[str, Plan] = {
              ("random_labels_exclusive", 0.4)),
             (),
             (),
-            separators=("separate", "separate_one_run", "aum", "confident_learning"),
+            separators=("separate", "separate_one_run", "aum", "knn_agreement"),
             note="JPEG-recompressed CIFAR-10: not to be set beside published numbers as equals.",
         ),
         Plan(
