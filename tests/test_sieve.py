@@ -517,3 +517,31 @@ def test_labels_may_be_probabilities() -> None:
     sieve = tamis.Sieve(2, tamis.policies.uniform(), budget=1)
     index = torch.tensor(next(iter(sieve.batches(2))))
     assert float(sieve.loss(index, torch.zeros(2, 4), torch.full((2, 4), 0.25))) == pytest.approx(1.3862944)
+
+
+@pytest.mark.parametrize("name", ["selective_backprop", "guarded", "importance_sampling"])
+def test_mixed_precision_and_accumulation_are_the_loop_s_own_affair(name: str) -> None:
+    """What the guide of the loop says: look and model under autocast, several batches a step."""
+    model = nn.Linear(D, K)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    sieve = tamis.Sieve(N, EVERY[name](), budget=3)
+    while not sieve.done:
+        for number, index in enumerate(sieve.batches(B)):
+            at = torch.tensor(index)
+            with torch.autocast("cpu", torch.bfloat16):
+                batch = sieve.select(model, at, X[at], Y[at])
+                if batch is None:
+                    continue
+                loss = sieve.loss(batch.index, model(batch.x), batch.y)
+            (loss / 2).backward()
+            if number % 2:
+                optimizer.step()
+                optimizer.zero_grad()
+    assert sieve.examples().filter(sieve.examples()["trained"] > 0)["mean_loss"].is_finite().all()
+
+
+def test_what_is_no_model_is_refused_in_a_sentence() -> None:
+    sieve = tamis.Sieve(N, policies.top_k(), budget=1)
+    index = torch.tensor(next(iter(sieve.batches(B))))
+    with pytest.raises(TamisError, match="an nn.Module"):
+        sieve.select(lambda x: x, index, X[index], Y[index])  # type: ignore[arg-type]

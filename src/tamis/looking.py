@@ -57,6 +57,8 @@ class Looking:
         Args:
             scale: of a picture's side, in (0, 1]. tap: observe the input of the last linear layer as features.
         """
+        if not isinstance(model, nn.Module):
+            raise TamisError(f"a look needs the model itself, an nn.Module in eval mode, but this is {model!r}.")
         modes = [(module, module.training) for module in model.modules()]
         cuda = sorted({p.device.index for p in model.parameters() if p.is_cuda})
         caching = torch.is_autocast_cache_enabled()
