@@ -71,9 +71,8 @@ def one(name: str, size: int = 20_000) -> str:
     flagged, p = table["flagged"].to_numpy(), table["p_mislabeled"].to_numpy()
     right = table["suggested_label"].to_numpy() == truth.label[order].numpy()
     first = p.argsort()[::-1][:100]
-    hard = hardest(("fashion_mnist", size), lambda: Lab(normalise(clean, clean)[0], network, Recipe(), 8.0, 1))[
-        order.numpy()
-    ]
+    lab = Lab(normalise(clean, clean)[0], network, Recipe(), 8.0, 1)
+    hard = hardest(("fashion_mnist", size), lambda: lab)[order.numpy()]
     ranked = [auroc(p, wrong, ~wrong & among, True) or 0.0 for among in (~wrong, hard)]
     return (
         f"{said}; AUROC {ranked[0]:.3f} / {ranked[1]:.3f}; precision of the first 100 {wrong[first].mean():.2f}, "
