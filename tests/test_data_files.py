@@ -93,6 +93,10 @@ def test_what_cannot_be_a_data_set_is_one_sentence(tmp_path: Path, arrays: dict[
 def test_a_file_that_is_not_there_or_is_no_archive(tmp_path: Path) -> None:
     with pytest.raises(TamisError, match="cannot be read"):
         known(str(tmp_path / "none.npz"))
+    whole = Path(written(tmp_path, x=X, y=Y)).read_bytes()
+    (tmp_path / "hurt.npz").write_bytes(whole[:40] + bytes(60) + whole[100:])
+    with pytest.raises(TamisError, match=r"not a whole \.npz file"):
+        load(str(tmp_path / "hurt.npz"))
     (tmp_path / "text.npz").write_text("x,y")
     with pytest.raises(TamisError, match="no archive"):
         load(str(tmp_path / "text.npz"))

@@ -52,14 +52,10 @@ def read(name: str) -> Dataset:
     found = _hash(path)
     if wanted and found != wanted:
         raise TamisError(f"{path} does not hold what {wanted} was made of (its hash is {found}); give it a new study.")
-    try:
-        with np.load(path, allow_pickle=False) as pack:
-            split = [key for key in ("x_test", "y_test") if key in pack.files]
-    except (ValueError, OSError, EOFError):
-        split = []  # read_npz says what is wrong
+    arrays = read_npz(Path(path), ("x", "y"), optional=("x_test", "y_test"))
+    split = [key for key in ("x_test", "y_test") if key in arrays]
     if len(split) == 1:
         raise TamisError(f"{path} has {split[0]} alone; a test split needs x_test and y_test.")
-    arrays = read_npz(Path(path), ("x", "y", *split))
     names, labels = _labels(path, [arrays[key] for key in ("y", *split[1:])])
     inputs = [_inputs(path, key, arrays[key]) for key in ("x", *split[:1])]
     note = ""
@@ -77,6 +73,9 @@ def read(name: str) -> Dataset:
 
 def one_in(parts: int, labels: np.ndarray, purpose: str) -> np.ndarray:
     """``[N]`` bool: one in ``parts`` of each class, drawn by a fixed seed for this purpose.
+
+    Args:
+        labels: ``[N]`` whole numbers of at least 0. purpose: what the draw is for; another purpose draws otherwise.
 
     Example:
         >>> one_in(5, np.array([0] * 10 + [1] * 5), "example").nonzero()[0].shape

@@ -134,8 +134,8 @@ def decode_images(data: np.ndarray, offsets: np.ndarray, shape: tuple[int, int, 
     return out
 
 
-def read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The named arrays of an ``.npz`` file, without pickles.
+def read_npz(path: Path, keys: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """The named arrays of an ``.npz`` file, and the ``optional`` ones that it has, without pickles.
 
     Raises:
         TamisError: if the file is no ``.npz`` file, is damaged, lacks a key, or holds Python objects.
@@ -144,7 +144,7 @@ def read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
         raise TamisError(f"{path} is not a whole .npz file: it is no archive, or was cut short.")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as pack:
-            return {key: pack[key] for key in keys}
+            return {key: pack[key] for key in (*keys, *(key for key in optional if key in pack.files))}
     except KeyError as error:
         raise TamisError(f"{path} lacks an array: {error.args[0]}.") from error
     except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:

@@ -64,6 +64,8 @@ class Verdicts:
 
         Raises:
             TamisError: a target outside (0, 1).
+
+        Reference: :func:`~tamis.observe.posterior.flag`; the rate's move was chosen on data: docs/notes/separation.md.
         """
         return listed(torch.from_numpy(self.table["p_mislabeled"].to_numpy().copy()), self.interval, fdr)
 
