@@ -189,7 +189,7 @@ def test_a_damaged_part_is_made_again(tmp_path: Path) -> None:
 
     def make() -> Fold:
         made.append(1)
-        return Fold(torch.arange(2), torch.zeros(3, 2).half(), torch.zeros(4, 2), Costs(1, 2, 3))
+        return Fold(torch.arange(2), torch.zeros(3, 2).half(), torch.zeros(4, 2), Costs(1, 2, 3), torch.ones(()))
 
     kept = Kept(tmp_path)
     first, second = kept("fold-0", make), kept("fold-0", make)

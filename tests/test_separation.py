@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 import tamis
 from tamis.corrupt import injector
@@ -16,7 +18,8 @@ from tamis.loop import Recipe
 from tamis.models import build
 from tamis.observe.calibration import at_rate
 from tamis.observe.posterior import flag
-from tamis.separation.evidence import Evidence, cross_fit, gather_evidence, one_run
+from tamis.separation.evidence import Evidence, _View, cross_fit, explained, gather_evidence, one_run
+from tamis.separation.separate import separate
 from tamis.study.detection import auroc
 from tamis.types import Arrays, TamisError, Truth
 
@@ -194,3 +197,56 @@ def test_a_network_that_stands_still_says_one_thing() -> None:
         mine = second.fold == k
         assert torch.allclose(second.probabilities[mine], said[k].exp()[mine], atol=5e-3)
         assert torch.allclose(second.loss[mine], -said[k].gather(1, data.y[:, None])[mine, 0], atol=1e-4)
+
+
+def test_a_network_is_heard_by_what_it_explains() -> None:
+    """By hand: two passes of one network over three examples, the first half as knowing as the second."""
+    given = torch.tensor([0, 1, 0])
+    said = [torch.tensor([[1.0, 0.0], [0.5, 1.0], [2.0, 0.0]]), torch.tensor([[3.0, 0.0], [0.0, 2.0], [0.0, 9.0]])]
+    seen = [torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, 1.0, 0.0])]
+    view = _View(3, 2)
+    for z, met, nats in zip(said, seen, (0.5, 1.0), strict=True):
+        view.hear(z, met, nats)
+    logs = [z.log_softmax(1) for z in said]
+    both = (0.5**3 * logs[0] + logs[1]) / (0.5**3 + 1)
+    assert torch.allclose(view.mean()[:2].float(), both[:2], atol=2e-3)
+    assert torch.allclose(view.mean()[2].float(), logs[0][2], atol=2e-3), "not met in the second"
+    assert float(view.weight) == 1.0
+    view.hear(said[0], seen[0], 0.2)
+    assert float(view.weight) == 1.0, "what it knew at its best"
+
+    noisy = torch.tensor([[0.8, 0.2], [0.2, 0.8]])
+    right = [0.8 * p + 0.2 * (1 - p) for p in said[0].softmax(1)[torch.arange(3), given].tolist()]
+    entropy = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
+    slow = entropy + sum(math.log(p) for p in right) / 3
+    assert explained(said[0], torch.ones(3), given, noisy) == pytest.approx(max(0.01, slow))
+    assert explained(9 * said[1], torch.tensor([1.0, 1.0, 0.0]), given, None) == pytest.approx(math.log(2), abs=1e-6)
+    assert explained(torch.zeros(3, 2), torch.ones(3), given, None) == 0.01
+    assert explained(said[0], torch.zeros(3), given, None) == 0.01
+
+
+def test_the_whole_run_is_one_opinion_more_and_the_posterior_hears_them_by_weight() -> None:
+    draw = torch.Generator().manual_seed(0)
+    data = Arrays(torch.randn(90, 3, generator=draw), torch.randint(3, (90,), generator=draw), 3)
+    evidence = gather_evidence(
+        data, lambda seed: torch.nn.Linear(3, 3), recipe=Recipe(batch=10), passes=3, fold_passes=3
+    )
+    first = one_run(data, lambda seed: torch.nn.Linear(3, 3), recipe=Recipe(batch=10), passes=3)
+    assert evidence.views is not None
+    assert evidence.weights is not None
+    assert evidence.views.shape == (5, 90, 3)
+    assert evidence.weights.shape == (5,)
+    assert first.views is not None
+    assert first.weights is not None
+
+    true = torch.arange(90) % 3
+    label = torch.where(torch.arange(90) < 72, true, (true + 1) % 3)
+    agreed = F.one_hot(true, 3) * 8.0
+    alone = torch.where(torch.arange(90)[:, None] < 10, F.one_hot((true + 1) % 3, 3) * 8.0, agreed)
+    views = torch.stack([agreed, agreed, alone]).log_softmax(2)
+    fold, looks = torch.arange(90) % 2, torch.full((90,), 4.0)
+    alike = Evidence(label, torch.zeros(90), looks, fold, agreed.softmax(1), views=views)
+    heard, unheard = (dataclasses.replace(alike, weights=torch.tensor([1.0, 1.0, weight])) for weight in (18.0, 0.01))
+    high, middle, low = (float(separate(e).table["p_mislabeled"][:10].sum()) for e in (heard, alike, unheard))
+    assert high > 1.5 * middle > 1.5 * 1.5 * low
+    assert separate(heard).table["suggested_label"][:10].to_list() == ((true + 1) % 3)[:10].tolist()

@@ -67,25 +67,29 @@ def anchored(
 
 
 def pooled(matrix: Tensor, mass: Tensor, strength: float = POOLING) -> Tensor:
-    """Draw the off-diagonal entries of each row towards their mean, as far as chance can explain that they differ.
+    """Draw the classes' shares of right labels together, and then the ways of erring within each class: as far as
+    chance can explain that they differ.
 
-    ``T'[i, j] = m + w (T[i, j] - m)`` for j != i, with m their mean and, by James and Stein,
-    ``w = max(0, 1 - strength m (1 - m) / (n_i v))``; v is their variance. The diagonal stays.
+    By James and Stein, ``x' = m + w (x - m)`` with m the mean, v the variance and ``w = max(0, 1 - strength c / v)``.
+    Of the diagonal m and v are over classes, weighted by n_i, and class i has ``c = m (1 - m) / n_i``. Of the
+    off-diagonal entries of row i they are over that row, with ``c = m (1 - m) / n_i`` again; the row then keeps the sum
+    of 1 with its new diagonal.
 
     Args:
         matrix: ``[K, K]``, rows summing to 1. mass: ``[K]``, n_i, examples of each true class. strength: 0 leaves all.
 
     Returns:
-        ``[K, K]`` float64, rows summing to 1.
+        ``[K, K]`` float64, rows summing to 1; with fewer than three classes as it was.
 
     Example:
         >>> t = torch.tensor([[0.8, 0.11, 0.09], [0.0, 1.0, 0.0], [0.0, 0.4, 0.6]])
-        >>> pooled(t, torch.tensor([100.0, 100.0, 100.0])).round(decimals=2)
+        >>> pooled(t, torch.tensor([1000.0, 1000.0, 1000.0])).round(decimals=2)
         tensor([[0.8000, 0.1000, 0.1000],
-                [0.0000, 1.0000, 0.0000],
-                [0.0800, 0.3200, 0.6000]], dtype=torch.float64)
+                [0.0100, 0.9900, 0.0100],
+                [0.0100, 0.3800, 0.6100]], dtype=torch.float64)
 
-    Fails when: one class of a hundred is what all errors go to and the row has few examples: that is pooled away.
+    Fails when: one class of a hundred is what all errors go to and the row has few examples: that is pooled away. So is
+    the one class of many whose labels are worse, where it is small.
 
     Reference: James & Stein 1961.
     """
@@ -93,13 +97,21 @@ def pooled(matrix: Tensor, mass: Tensor, strength: float = POOLING) -> Tensor:
     classes = len(t)
     if classes < 3:
         return t.clone()
-    own = torch.eye(classes, dtype=torch.bool, device=t.device)
-    mean = ((1 - t.diagonal()) / (classes - 1))[:, None]
+    n, own = mass.double().clamp(min=1.0), torch.eye(classes, dtype=torch.bool, device=t.device)
+    right, usual = t.diagonal(), float(n @ t.diagonal() / n.sum())
+    spread = n @ (right - usual) ** 2 / n.sum()
+    diagonal = usual + _kept(strength * usual * (1 - usual) / n, spread) * (right - usual)
+    mean = ((1 - right) / (classes - 1))[:, None]
     apart = torch.where(own, 0.0, t - mean)
     variance = (apart**2).sum(1, keepdim=True) / (classes - 1)
-    chance = mean * (1 - mean) / mass.double()[:, None].clamp(min=1.0)
-    weight = (1 - strength * chance / variance.clamp(min=1e-12)).clamp(min=0.0)
-    return torch.where(own, t, mean + weight * apart)
+    beside = mean + _kept(strength * mean * (1 - mean) / n[:, None], variance) * apart
+    beside = torch.where(mean > 0, beside / mean.clamp(min=1e-12), 1.0) * ((1 - diagonal) / (classes - 1))[:, None]
+    return torch.where(own, diagonal[:, None], beside)
+
+
+def _kept(chance: Tensor, variance: Tensor) -> Tensor:
+    """The share of a deviation that is kept, in [0, 1]."""
+    return (1 - chance / variance.clamp(min=1e-12)).clamp(min=0.0)
 
 
 def scale_and_transition(

@@ -3,7 +3,8 @@
 One run learns through a class transition matrix that it estimates itself, early, and then holds: the network minimises
 the loss of the *given* labels through the matrix and has no need to memorise a wrong one to explain it. Then the data
 are cut into folds, and a network for each learns through that matrix from the others and looks, after every pass, at
-its own fold. No look is of an example in training, so what is estimated from them does not lean towards "no noise".
+its own fold. No such look is of an example in training, so what is estimated from them does not lean towards "no
+noise". What all of them said of an example while they trained on it is heard as well, each pass by what it knew.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def _make(name: str, make: Callable[[], Part]) -> Part:
 
 IGNORED = 1  # passes: before them a network knows nothing
 SETTLED = 3  # passes after which the matrix of a run is held: later, what is memorised says "no noise"
+KNOWING = 3  # power of the nats that a pass explains, by which it counts: one that knows little is hardly heard
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,9 @@ class Evidence:
         label: ``[N]`` int64, as given. loss: ``[N]`` float32, the mean over looks of ``-log p(label | x)``, in nats.
         looks: ``[N]`` how often each was looked at. fold: ``[N]``, whose network looked; None: one that trained on it.
         probabilities: ``[N, K]`` float32, p(true class | x), averaged over looks; None where losses alone are known.
-        views: ``[F, N, K]`` float16, what each network says: the mean of log p(true class | x) over its looks, out of
-            fold where the fold is its own and in training elsewhere; None where one network looked.
+        views: ``[F, N, K]`` float16, what each network says: the mean of log p(true class | x) over its looks, each by
+            what its pass knew; out of fold where the fold is its own, in training elsewhere. Or None.
+        weights: ``[F]``, how much each of them is to be heard; None: all alike.
         matrix: ``[K, K]`` float64, P(given | true) as the networks trained through it, or None.
         costs: what it took, in examples.
         confidence, variability: ``[N]`` float32, mean and standard deviation over looks of p(given label) in [0, 1], as
@@ -65,6 +68,7 @@ class Evidence:
     views: Tensor | None = None
     confidence: Tensor | None = None
     variability: Tensor | None = None
+    weights: Tensor | None = None
 
 
 def gather_evidence(
@@ -116,7 +120,10 @@ def gather_evidence(
         data, network, first.matrix, recipe=recipe, folds=folds, passes=fold_passes, seed=seed + 1,
         progress=_part(progress, passes / whole, 1), keep=keep,
     )  # fmt: skip
-    return replace(second, costs=first.costs + second.costs)
+    return replace(
+        second, costs=first.costs + second.costs, views=_joined(second.views, first.views),
+        weights=_joined(second.weights, first.weights),
+    )  # fmt: skip
 
 
 def one_run(
@@ -139,10 +146,12 @@ def one_run(
     n, classes = len(data.y), data.classes
     recipe = recipe or Recipe.sized(n)
     student = Student(data, network(seed), recipe, passes, seed, matrix=_start(classes))
-    y, mean = data.y.cpu(), torch.zeros(n, classes)
+    y, mean, view = data.y.cpu(), torch.zeros(n, classes), _View(n, classes)
     looks, own = torch.zeros(n), _Own(n)
     for number in range(passes):
         said, seen = student.one_pass()
+        if number >= IGNORED:
+            view.hear(said, seen, explained(said, seen, y, student.matrix))
         p = said.log_softmax(1).exp() * seen[:, None]
         mean, looks = (p, seen) if number <= IGNORED else (mean + p, looks + seen)  # the first is for the matrix alone
         own = _Own(n) if number <= IGNORED else own
@@ -155,8 +164,32 @@ def one_run(
     unknown = looks == 0
     average = torch.where(unknown[:, None], 1 / classes, mean / looks.clamp(min=1)[:, None])
     return Evidence(
-        y, own.loss(), looks, None, average, student.matrix, student.sieve.costs, None, *own.map(),
+        y, own.loss(), looks, None, average, student.matrix, student.sieve.costs, view.mean()[None], *own.map(),
+        view.weight[None],
     )  # fmt: skip
+
+
+def explained(said: Tensor, seen: Tensor, given: Tensor, matrix: Tensor | None) -> float:
+    """How many nats of the given labels a network's logits explain, through the matrix: H(y) less their mean loss.
+
+    Args:
+        said: ``[N, K]`` logits of the true class. seen: ``[N]``, 1 where they count. given: ``[N]`` int64. matrix:
+            ``[K, K]`` P(given | true); None: nothing is wrong.
+
+    Returns:
+        At most log K; a hundredth where it would be less: nobody is unheard where all know nothing.
+
+    Example:
+        >>> given, sure = torch.tensor([0, 1]), torch.tensor([[30.0, 0.0], [0.0, 30.0]])
+        >>> round(explained(sure, torch.ones(2), given, None), 3)  # log 2
+        0.693
+    """
+    met = seen > 0
+    y, p = given[met], said[met].softmax(1)
+    share = torch.bincount(y, minlength=said.shape[1]).double() / max(1, len(y))
+    entropy = -float(torch.special.xlogy(share, share).sum())
+    right = (p if matrix is None else p @ matrix.to(p))[torch.arange(len(y)), y]
+    return max(0.01, entropy + float(right.clamp(min=1e-12).log().double().mean())) if len(y) else 0.01
 
 
 @dataclass(frozen=True)
@@ -167,13 +200,14 @@ class Fold:
         held: ``[m]`` int64, the examples that it did not train on.
         view: ``[N, K]`` float16, the mean of log p(true class | x) over its looks.
         own: ``[4, m]`` float32: of the held, how many looks, and the sums of log p, p and p^2 of the given label.
-        costs: of training and looking.
+        costs: of training and looking. weight: ``[]``, how much the network is to be heard.
     """
 
     held: Tensor
     view: Tensor
     own: Tensor
     costs: Costs
+    weight: Tensor
 
 
 def cross_fit(
@@ -206,33 +240,55 @@ def cross_fit(
         mine = _part(progress, k / folds, (k + 1) / folds)
         parts.append(keep(f"fold-{k}", lambda student=student, mine=mine: _fold(student, passes, mine)))  # type: ignore[misc]
     views, own = torch.stack([part.view for part in parts]), _Own(n)
+    weights = torch.stack([part.weight for part in parts])
     costs = Costs()
     for part in parts:
         own.sums[:, part.held] = part.own
         costs += part.costs
     return Evidence(
         y, own.loss(), own.sums[0], fold, views[fold, torch.arange(n)].float().softmax(1), matrix, costs,
-        views, *own.map(),
+        views, *own.map(), weights,
     )  # fmt: skip
 
 
 def _fold(student: Student, passes: int, progress: Callable[[float], None] | None) -> Fold:
     data, held = student.data, student.held.nonzero().squeeze(1)
     n, y = len(data.y), data.y.cpu()
-    said, times, own = torch.zeros(n, data.classes), torch.zeros(n), _Own(len(held))
+    view, own = _View(n, data.classes), _Own(len(held))
     for number in range(passes):
         met, seen = student.one_pass()
         if number >= IGNORED:
-            said += met.log_softmax(1) * seen[:, None]
-            times += seen
-            log_p = logits(student.model, data.x[held]).float().log_softmax(1).cpu()
-            said[held] += log_p
-            times[held] += 1
-            own.see(log_p.gather(1, y[held, None])[:, 0].exp())
+            nats = explained(met, seen, y, student.matrix)
+            outside = logits(student.model, data.x[held]).float().cpu()
+            own.see(outside.softmax(1).gather(1, y[held, None])[:, 0])
+            met[held], seen[held] = outside, 1.0
+            view.hear(met, seen, nats)
         if progress is not None:
             progress((number + 1) / passes)
-    view = (said / times.clamp(min=1)[:, None]).half()  # never met in training: equally probable
-    return Fold(held, view, own.sums, student.sieve.costs + Costs(forwards=len(held) * (passes - IGNORED)))
+    costs = student.sieve.costs + Costs(forwards=len(held) * (passes - IGNORED))
+    return Fold(held, view.mean(), own.sums, costs, view.weight)
+
+
+class _View:
+    """What one network says of ``n`` examples: its passes' log-probabilities, each pass by what it knew.
+
+    Attributes:
+        weight: ``[]``, what it knew at its best, as it counts.
+    """
+
+    def __init__(self, n: int, classes: int) -> None:
+        self._said, self._heard, self.weight = torch.zeros(n, classes), torch.zeros(n), torch.zeros(())
+
+    def hear(self, said: Tensor, seen: Tensor, nats: float) -> None:
+        """Logits ``[N, K]`` of those ``seen`` ``[N]`` 0 or 1, by a network that explained so many ``nats``."""
+        counts = nats**KNOWING
+        self._said += counts * said.log_softmax(1) * seen[:, None]
+        self._heard += counts * seen
+        self.weight = self.weight.clamp(min=counts)
+
+    def mean(self) -> Tensor:
+        """``[N, K]`` float16; 0 where nothing was said: equally probable."""
+        return torch.where(self._heard[:, None] > 0, self._said / self._heard[:, None], 0.0).half()
 
 
 class _Own:
@@ -255,6 +311,10 @@ class _Own:
         looks, _, total, square = self.sums
         mean = torch.where(looks > 0, total / looks, torch.nan)
         return mean, (square / looks - mean**2).clamp(min=0).sqrt()
+
+
+def _joined(*parts: Tensor | None) -> Tensor:
+    return torch.cat([part for part in parts if part is not None])
 
 
 def _start(classes: int) -> Tensor:

@@ -75,8 +75,8 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
         missing.append("Without logits no example is told to be ambiguous or out of distribution.")
         group = evidence.label
     else:
-        views = p[None] if evidence.views is None else evidence.views
-        mean, ambiguous = _two_likeliest(views, evidence.views is not None)
+        views = _of_folds(evidence)
+        mean, ambiguous = _two_likeliest(p[None] if views is None else views, views is not None)
         group = mean.argmax(1)
         if p.shape[1] > 3:
             torn = _torn(mean)
@@ -110,6 +110,13 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
     return Kinds(
         corrupted, foreign, duplicate, ambiguous, rare, strange, alike.other, alike.distance, side, tuple(missing)
     )
+
+
+def _of_folds(evidence: Evidence) -> Tensor | None:
+    """The views ``[F, N, K]`` of networks that did not train on all: who did is too sure of a blend."""
+    if evidence.views is None or evidence.fold is None:
+        return None
+    return evidence.views[: int(evidence.fold.max()) + 1]
 
 
 def _two_likeliest(views: Tensor, logs: bool) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -189,12 +189,9 @@ def _bayes(evidence: Evidence, p: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple
         p = p / p.sum(1, keepdim=True)
     matrix = pooled(matrix, true_label(p, matrix, given).sum(0))
     usual = confusion(p)
-    views: Iterable[Tensor] = [p] if evidence.views is None else evidence.views
     posterior = torch.zeros(p.shape, dtype=torch.float64)
-    for view in views:
-        said = p if evidence.views is None else (scale * view.double()).softmax(1)
-        posterior += true_label(doubted(said, usual), matrix, given)
-    posterior /= 1 if evidence.views is None else len(evidence.views)
+    for said, weight in _opinions(evidence, p, scale):
+        posterior += weight * true_label(doubted(said, usual), matrix, given)
     wrong = 1 - posterior.gather(1, given[:, None])[:, 0]
     if evidence.fold is None:
         rate = _rate(p, given, anchored(p, given, rounds=0))
@@ -204,6 +201,16 @@ def _bayes(evidence: Evidence, p: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple
     folds = [_rate(*part, anchored(*part)) for part in parts]
     by_likelihood = float((1 - true_label(p, matrix, given).gather(1, given[:, None])).mean())
     return at_rate(wrong, rate, SURER), posterior, matrix, _interval(rate, folds, by_likelihood)
+
+
+def _opinions(evidence: Evidence, p: Tensor, scale: float) -> Iterator[tuple[Tensor, float]]:
+    """What each network says ``[N, K]``, and its weight, of sum 1; networks that trained on all say nothing alone."""
+    if evidence.views is None or evidence.fold is None:
+        yield p, 1.0
+        return
+    weights = torch.ones(len(evidence.views)) if evidence.weights is None else evidence.weights
+    for view, weight in zip(evidence.views, (weights.double() / weights.double().sum()).tolist(), strict=True):
+        yield (scale * view.double()).softmax(1), weight
 
 
 def _rate(p: Tensor, given: Tensor, matrix: Tensor) -> float:
