@@ -198,7 +198,7 @@ class Fold:
 
     Attributes:
         held: ``[m]`` int64, the examples that it did not train on.
-        view: ``[N, K]`` float16, the mean of log p(true class | x) over its looks.
+        view: ``[N, K]`` float16, the mean of log p(true class | x) over its looks, each by what its pass knew.
         own: ``[4, m]`` float32: of the held, how many looks, and the sums of log p, p and p^2 of the given label.
         costs: of training and looking. weight: ``[]``, how much the network is to be heard.
     """
@@ -225,7 +225,8 @@ def cross_fit(
     """Train a network for each fold on the others, through ``matrix``; each looks at its own fold after every pass.
 
     What it says of the others it says in training, before each pass's own update: no pass is made for it. Looks are
-    averaged as log-probabilities: one that is memorised late weighs less than where it was plainly wrong before.
+    averaged as log-probabilities, each by the cube of the nats that its pass explained in training: what is memorised
+    late weighs less than where it was plainly wrong before.
     """
     _enough(passes)
     n, y, recipe = len(data.y), data.y.cpu(), recipe or Recipe.sized(len(data.y))

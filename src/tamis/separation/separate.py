@@ -20,7 +20,7 @@ from tamis.types import TamisError
 if TYPE_CHECKING:
     import polars as pl
 
-SURER = 1.1  # of the log-odds: a mean over four networks, each with its doubt, is too near to the rate
+SURER = 1.1  # of the log-odds: a mean over networks, each with its doubt, is too near to the rate
 CAUTION = 0.4  # of the way from the rate to the low end of its interval: to a list, a rate too high does more harm
 AGREED = 0.85  # of the examples; networks that agree on fewer were seen to flag up to three times the clean ones asked
 
@@ -82,8 +82,8 @@ def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float =
     """What is the matter with each example, and how many labels are wrong: without clean data or a given noise rate.
 
     The transition matrix T and one scale of all logits are estimated by the likelihood of the given labels; then, for
-    each example, ``p_mislabeled = 1 - p(y | x, y)`` with ``p(i | x, y) ~ p(i | x) T[i, y]``, averaged over networks,
-    each taken for a tenth less sure than it sounds. Their mean is brought to the noise rate, which is estimated from
+    each example, ``p_mislabeled = 1 - p(y | x, y)`` with ``p(i | x, y) ~ p(i | x) T[i, y]``, averaged over networks
+    by their weights, each taken for a tenth less sure than it sounds. Their mean is brought to the noise rate, which is estimated from
     the surest examples of every class alone. Flagged are the most examples among which a share of at most ``fdr`` is
     expected to be clean, were the rate nearer to the low end of its interval. With losses alone, a beta mixture of two
     components gives the probability, and no label is suggested. The other kinds have a sign each
