@@ -82,11 +82,11 @@ def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float =
     """What is the matter with each example, and how many labels are wrong: without clean data or a given noise rate.
 
     The transition matrix T and one scale of all logits are estimated by the likelihood of the given labels; then, for
-    each example, ``p_mislabeled = 1 - p(y | x, y)`` with ``p(i | x, y) ~ p(i | x) T[i, y]``, averaged over networks
-    by their weights, each taken for a tenth less sure than it sounds. Their mean is brought to the noise rate, which is estimated from
-    the surest examples of every class alone. Flagged are the most examples among which a share of at most ``fdr`` is
-    expected to be clean, were the rate nearer to the low end of its interval. With losses alone, a beta mixture of two
-    components gives the probability, and no label is suggested. The other kinds have a sign each
+    each example, ``p_mislabeled = 1 - p(y | x, y)`` with ``p(i | x, y) ~ p(i | x) T[i, y]``, averaged over networks by
+    their weights, each taken for a tenth less sure than it sounds. Their mean is brought to the noise rate, which is
+    estimated from the surest examples of every class alone. Flagged are the most examples among which a share of at
+    most ``fdr`` is expected to be clean, were the rate nearer to the low end of its interval. With losses alone, a beta
+    mixture of two components gives the probability, and no label is suggested. The other kinds have a sign each
     (:func:`~tamis.separation.kinds.tell_kinds`); their probabilities say how far past its threshold an example is, and
     are not calibrated.
 
