@@ -104,7 +104,7 @@ def gather_evidence(
         >>> small = Recipe(batch=10)
         >>> found = gather_evidence(data, lambda seed: nn.Linear(4, 2), recipe=small, passes=3, fold_passes=3)
         >>> found.probabilities.shape, found.views.shape, found.looks[0].item()
-        (torch.Size([60, 2]), torch.Size([4, 60, 2]), 2.0)
+        (torch.Size([60, 2]), torch.Size([5, 60, 2]), 2.0)
 
     Fails when: more than half of a class bears one other label; or examples are so few that (folds - 1)/folds of them
     teach a network little.
