@@ -39,6 +39,7 @@ def _make(name: str, make: Callable[[], Part]) -> Part:
 IGNORED = 1  # passes: before them a network knows nothing
 SETTLED = 3  # passes after which the matrix of a run is held: later, what is memorised says "no noise"
 KNOWING = 3  # power of the nats that a pass explains, by which it counts: one that knows little is hardly heard
+LEAST = 0.01  # nats that a pass counts as having explained: where all know nothing, all are heard alike
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def explained(said: Tensor, seen: Tensor, given: Tensor, matrix: Tensor | None) 
             ``[K, K]`` P(given | true); None: nothing is wrong.
 
     Returns:
-        At most log K; a hundredth where it would be less: nobody is unheard where all know nothing.
+        Nats, higher knows more: at most log K, and at least :data:`LEAST`.
 
     Example:
         >>> given, sure = torch.tensor([0, 1]), torch.tensor([[30.0, 0.0], [0.0, 30.0]])
@@ -189,7 +190,7 @@ def explained(said: Tensor, seen: Tensor, given: Tensor, matrix: Tensor | None) 
     share = torch.bincount(y, minlength=said.shape[1]).double() / max(1, len(y))
     entropy = -float(torch.special.xlogy(share, share).sum())
     right = (p if matrix is None else p @ matrix.to(p))[torch.arange(len(y)), y]
-    return max(0.01, entropy + float(right.clamp(min=1e-12).log().double().mean())) if len(y) else 0.01
+    return max(LEAST, entropy + float(right.clamp(min=1e-12).log().double().mean())) if len(y) else LEAST
 
 
 @dataclass(frozen=True)
