@@ -163,7 +163,7 @@ def second_split(lab: Lab) -> Tensor:
         wrong: list[Tensor] = []
 
         def forgotten(now: nn.Module, mine: Arrays = mine, wrong: list[Tensor] = wrong) -> None:
-            wrong.append((logits(now, mine.x).argmax(1) != mine.y).float().cpu())
+            wrong.append((logits(now, mine.x).argmax(1) != mine.y.cpu()).float())
 
         second = lab.data.take(other.to(lab.data.y.device))
         lab.fit(second, lab.seed + 1, lab.passes, model, forgotten, round(lab.passes))

@@ -56,10 +56,13 @@ def study(
 def _study(
     plan: Plan, out: Path, workers: int, device: str, only_gather: bool, tell: Callable[[Event], None]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
+    marker = out / "environment.json"
+    earlier = _read(marker)
+    if only_gather:  # what is there is gathered wherever it was made
+        device = earlier.get("device", device)
     prices = {setting: settled_prices(setting, out, device) for setting in plan.settings}
-    if not (only_gather and (out / "environment.json").exists()):
-        marker = out / "environment.json"
-        write_json(marker, environment(device, prices, _read(marker)))
+    if not (only_gather and earlier):
+        write_json(marker, environment(device, prices, earlier))
     todos = list(_todos(plan, prices, device, out))
     records: dict[str, dict[str, Any]] = {}
     missing = []

@@ -165,6 +165,16 @@ PLANS: dict[str, Plan] = {
             for epochs in (8, 16)
         ),
         Plan(
+            "guard-cifar10",
+            "Does guarded training win on pictures in colour? ResNet-9, at the cost of 16 epochs.",
+            (dataclasses.replace(CIFAR_RESNET9, epochs=16, ladder=(0.25, 0.5), points=4, watch=0),),
+            (*GUARD_CELLS[:1], *GUARD_CELLS[2:5], GUARD_CELLS[-1]),
+            GUARDED_AND_OTHERS[:5],
+            ("uniform", "oracle"),
+            unit="cost",
+            note="JPEG-recompressed CIFAR-10: not to be set beside published numbers as equals.",
+        ),
+        Plan(
             "scores",
             "Which difficulty score finds wrong labels? Every score of the catalogue, on three kinds of label noise.",
             (dataclasses.replace(FASHION_MLP, seeds=(0, 1, 2), ladder=(), points=1, watch=0),),
