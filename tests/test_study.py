@@ -19,6 +19,7 @@ from tamis.loop import Recipe, look, train
 from tamis.models import build
 from tamis.observe import signals
 from tamis.selection import policies
+from tamis.study import environment as study_environments
 from tamis.study import folder
 from tamis.study.environment import environment as study_environment
 from tamis.study.grid import study
@@ -91,6 +92,11 @@ def test_every_job_has_its_row_its_curve_and_its_examples(whole: Path) -> None:
     assert {"versions", "threads_per_run", "device", "commit", "prices"} <= environment.keys()
     again = study_environment("cpu", {}, {"commit": "earlier " + environment["commit"]})["commit"].split()
     assert again == ["earlier", environment["commit"]], "a study that goes on under another commit names both, once"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_environments, "PEERS", ("no-such-peer",))
+        gone = study_environment("cpu", {}, {"versions": {"no-such-peer": "0.0.1"}})["versions"]
+        assert gone["no-such-peer"] == "0.0.1", "a peer that made records and is gone since stays named"
+        assert "no-such-peer" not in study_environment("cpu", {}, {})["versions"]
     assert set(pl.read_parquet(whole / "timings.parquet").columns) == {
         "run",
         "train_seconds",

@@ -24,12 +24,13 @@ def environment(device: str, prices: dict[Setting, PriceList], earlier: Mapping[
     """The environment in plain values, as ``environment.json`` keeps it.
 
     Args:
-        earlier: what it held before, where a study goes on: its commits stay named.
+        earlier: what it held before, where a study goes on: its commits stay named, and peers that are gone since.
     """
     commits = [*str(earlier.get("commit", "")).split(), _commit()]
-    peers = [name for name in PEERS if _version(name) != "unknown"]
+    known = dict(earlier.get("versions", {}))
+    peers = {name: found for name in PEERS if (found := _version(name, known.get(name, "")))}
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in (*PACKAGES, *peers)}},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}, **peers},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(device),
         "device": device,
@@ -43,11 +44,11 @@ def environment(device: str, prices: dict[Setting, PriceList], earlier: Mapping[
     }
 
 
-def _version(name: str) -> str:
+def _version(name: str, otherwise: str = "unknown") -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "unknown"
+        return otherwise
 
 
 def _processor(device: str) -> str:
