@@ -1,8 +1,9 @@
 """The guard: learn past wrong labels, find them from the same passes, and leave the surest out.
 
 A network that minimises the loss of the *given* labels through a class transition matrix has no need to learn a wrong
-label in order to explain it. The matrix is estimated from what the training passes themselves say, early, and then
-held; Bayes' rule then says of every example how probably its label is wrong. Nothing is forwarded for it.
+label in order to explain it. The matrix is estimated from what the training passes themselves say, until the network
+has learnt what it learns fast; what it says is then calibrated, once, and Bayes' rule says of every example how
+probably its label is wrong. Nothing is forwarded for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tamis.observe.posterior import corrected_loss, sample, transition, true_label
+from tamis.observe.calibration import pooled, scale_and_transition
+from tamis.observe.posterior import KNOWING, corrected_loss, explained, sample, transition, true_label
 from tamis.selection.rule import State
 from tamis.types import TamisError, generator
 
@@ -21,6 +23,7 @@ SURE = 0.9
 AT_MOST = 100_000  # examples that the matrix is fitted to
 LEAST = math.log(1e-6)  # of a look: one that is sure of another class does not outweigh all the others
 ROUNDS = 5  # of EM after a pass: each starts where the one before ended
+SCALING = 6  # steps of a fifth by which what the network says may be made surer or less sure: threefold at most
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class Guard:
     dimension stay on the CPU, so that asking them is no host synchronisation.
 
     Attributes:
-        settle: passes after which the matrix is held: later, what is memorised says "no noise".
+        settle: passes after which the matrix may be held: later, what is memorised says "no noise".
+        slowing: it is held after the first of them that leaves less than this share more explained of the given labels,
+            in nats, than the pass before: earlier, what is not known yet passes for noise, or for none.
         wrong: an example is left out of an epoch if its label is wrong with more than this probability.
         relook: the share of those left out that an epoch trains on all the same, so that the estimate cannot starve.
         floor: where less than this share of all labels is *surely* wrong (with more than .9) when the matrix is held,
@@ -48,10 +53,12 @@ class Guard:
         >>> state["wrong"].round(decimals=1)
         tensor([0., 0., 0., 1.])
 
-    Fails when: more than half of a class bears one other label; or networks of the first passes know nothing yet.
+    Fails when: more than half of a class bears one other label; or the network learns wrong labels by heart as fast as
+    it learns what examples have in common: it then seems to go on learning.
     """
 
     settle: int = 3
+    slowing: float = 0.15
     wrong: float = 0.5
     relook: float = 0.1
     floor: float = 0.03
@@ -59,20 +66,29 @@ class Guard:
     def __post_init__(self) -> None:
         if self.settle < 1:
             raise TamisError(f"settle is {self.settle}, but the matrix is found in at least one pass.")
-        if not (0 < self.wrong < 1 and 0 < self.relook <= 1 and 0 <= self.floor < 1):
-            raise TamisError(f"{self} needs wrong in (0, 1), relook in (0, 1] and floor in [0, 1).")
+        if not (self.slowing > 0 and 0 < self.wrong < 1 and 0 < self.relook <= 1 and 0 <= self.floor < 1):
+            raise TamisError(f"{self} needs slowing above 0, wrong in (0, 1), relook in (0, 1] and floor in [0, 1).")
 
     def init(self, n: int, classes: int, device: torch.device | str = "cpu") -> State:
         """The state before anything was seen of ``n`` examples; ``n * (4 classes + 17)`` bytes.
 
-        ``said`` ``[n, K]`` sums of log p(true class | x) over ``looks`` ``[n]``; ``given`` ``[n]`` the label, -1 until
-        it was seen; ``matrix`` ``[K, K]`` P(given | true); ``wrong`` ``[n]`` p(label is wrong); ``out`` ``[n]`` bool.
+        ``said`` ``[n, K]`` sums of log p(true class | x), each pass by its ``weight``, over ``looks`` ``[n]``;
+        ``given`` ``[n]`` the label, -1 until it was seen; ``matrix`` ``[K, K]`` P(given | true), which is trained
+        through; ``explained``, the nats of the labels that all this explains; ``scale`` of log p and ``found``
+        ``[K, K]``, by which labels are judged once both are ``held``; ``wrong`` ``[n]`` p(label is wrong); ``out``
+        ``[n]`` bool.
         """
+        start = transition(torch.ones(0, classes, device=device), torch.zeros(0, dtype=torch.int64), rounds=0)
         return {
             "said": torch.zeros(n, classes, device=device),
             "looks": torch.zeros(n, device=device),
+            "weight": torch.ones(()),
             "given": torch.full((n,), -1, dtype=torch.int64, device=device),
-            "matrix": transition(torch.ones(0, classes, device=device), torch.zeros(0, dtype=torch.int64), rounds=0),
+            "matrix": start,
+            "explained": torch.tensor(math.inf),
+            "scale": torch.ones(()),
+            "found": start,
+            "held": torch.zeros((), dtype=torch.bool),
             "wrong": torch.zeros(n, device=device),
             "out": torch.zeros(n, dtype=torch.bool, device=device),
             "passes": torch.zeros((), dtype=torch.int64),
@@ -84,8 +100,8 @@ class Guard:
         at = index.to(state["said"].device, non_blocking=True)
         log_p = logits.detach().float().log_softmax(1).clamp(min=LEAST)
         finite = log_p.isfinite().all(1)  # what overflowed is no look
-        state["said"].index_add_(0, at, torch.where(finite[:, None], log_p, 0.0))
-        state["looks"].index_add_(0, at, finite.float())
+        state["said"].index_add_(0, at, torch.where(finite[:, None], log_p, 0.0) * state["weight"])
+        state["looks"].index_add_(0, at, finite * state["weight"])
         state["given"][at] = given
 
     def losses(self, state: State, logits: Tensor, given: Tensor) -> Tensor:
@@ -95,31 +111,49 @@ class Guard:
     def p_mislabeled(self, state: State) -> Tensor:
         """``[n]`` float32, how probably each label is wrong by all that was said so far; NaN = never observed."""
         known = state["looks"] > 0
-        p = (state["said"][known] / state["looks"][known, None]).softmax(1)
         found = torch.full_like(state["wrong"], torch.nan)
-        found[known] = mislabeled(p, state["matrix"], state["given"][known])
+        found[known] = self._judged(state, known)
         return found
 
     def after_pass(self, state: State) -> State:
         """The state after one more pass: the matrix, until it is held; then who is wrong, and who is left out."""
-        passes, known = int(state["passes"]) + 1, state["looks"] > 0
-        after = {**state, "passes": torch.tensor(passes)}
+        known = state["looks"] > 0
+        after = {**state, "passes": state["passes"] + 1}
         if bool(state["plain"]) or not bool(known.any()):
             return after
-        p = (state["said"][known] / state["looks"][known, None]).softmax(1)
-        given = state["given"][known]
-        if passes <= self.settle:
-            fitted = sample(given, AT_MOST)
-            after["matrix"] = transition(p[fitted], given[fitted], state["matrix"], ROUNDS)
-        if passes >= self.settle:
+        if not bool(state["held"]):
+            after |= self._estimated(after, known)
+        if bool(after["held"]):
             after["wrong"] = torch.zeros_like(state["wrong"])
-            after["wrong"][known] = mislabeled(p, after["matrix"], given)
-            if passes == self.settle and float((after["wrong"][known] > SURE).float().mean()) < self.floor:
+            after["wrong"][known] = self._judged(after, known)
+            sure = float((after["wrong"][known] > SURE).float().mean())
+            if not bool(state["held"]) and sure < self.floor:
                 return {**after, "plain": torch.tensor(True)}
             after["out"] = self.left_out(after["wrong"], state["given"], len(state["matrix"]))
-        if passes == 1 and self.settle > 1:  # what the first pass says is good for the matrix alone
-            after["said"], after["looks"] = torch.zeros_like(state["said"]), torch.zeros_like(state["looks"])
+        if int(after["passes"]) == 1 and self.settle > 1:  # what the first pass says is good for the matrix alone
+            after |= {name: torch.zeros_like(state[name]) for name in ("said", "looks")}
         return after
+
+    def _estimated(self, state: State, known: Tensor) -> State:
+        """What a pass changes before the matrix is held: it, what it explains, and how much the next pass counts."""
+        given, log_p = state["given"][known], state["said"][known] / state["looks"][known, None]
+        fitted = sample(given, AT_MOST)
+        log_p, given = log_p[fitted], given[fitted]
+        matrix = found = transition(log_p.softmax(1), given, state["matrix"], ROUNDS)
+        nats, scale = explained(log_p, given, matrix), 1.0
+        held = int(state["passes"]) >= self.settle and nats < (1 + self.slowing) * float(state["explained"])
+        if held:
+            scale, found = scale_and_transition(log_p, given, matrix, SCALING)
+            found = pooled(found, true_label((scale * log_p).softmax(1), found, given).sum(0))
+        return {
+            "matrix": matrix, "explained": torch.tensor(nats), "weight": torch.tensor(nats**KNOWING),
+            "scale": torch.tensor(scale), "found": found, "held": torch.tensor(held),
+        }  # fmt: skip
+
+    def _judged(self, state: State, known: Tensor) -> Tensor:
+        """``[m]`` float32, p(label is wrong) of the ``known`` ``[n]``."""
+        log_p = state["said"][known] / state["looks"][known, None]
+        return mislabeled((state["scale"] * log_p).softmax(1), state["found"], state["given"][known])
 
     def left_out(self, wrong: Tensor, given: Tensor, classes: int) -> Tensor:
         """``[n]`` bool: who is wrong with more than :attr:`wrong`, but of no class more than it has wrong labels.
@@ -149,7 +183,7 @@ class Guard:
         """What was decided after the last pass, in plain values: the record's. Shares are of all that was ever seen."""
         seen, passes = state["given"] >= 0, int(state["passes"])
         wrong, out = (float(state[name][seen].float().mean()) for name in ("wrong", "out"))
-        decided = "plain" if bool(state["plain"]) else "estimate" if passes < self.settle else "leave out"
+        decided = "plain" if bool(state["plain"]) else "leave out" if bool(state["held"]) else "estimate"
         rate = math.nan if decided == "estimate" else wrong
         return {"passes": passes, "noise_rate": rate, "left_out": out, "now": decided}
 

@@ -116,29 +116,31 @@ def rs2(keep: float = 0.5) -> Policy:
     return Policy(said("rs2", keep=keep), UniformDraw(keep), "Okanovic et al. 2023, arXiv:2305.18424")
 
 
-def guarded(settle: int = 3, wrong: float = 0.5, relook: float = 0.1, floor: float = 0.03) -> Policy:
+def guarded(
+    settle: int = 3, slowing: float = 0.15, wrong: float = 0.5, relook: float = 0.1, floor: float = 0.03
+) -> Policy:
     """Guarded training: learn through a class transition matrix, find wrong labels meanwhile, leave the surest out.
 
-    The network minimises ``-log sum_i p(i | x) T[i, y]``; T is estimated by EM from what the first ``settle`` passes
-    say of each example before their own update, and then held. From then on an epoch leaves out whose label is
+    The network minimises ``-log sum_i p(i | x) T[i, y]``; T is estimated by EM from what the passes say of each example
+    before their own update, and held after the first, of at least ``settle``, that leaves less than the share
+    ``slowing`` more explained of the given labels than the pass before. From then on an epoch leaves out whose label is
     ``wrong`` with more than that probability, of no class more than it has wrong labels, but for a share ``relook`` of
-    them. Where less than ``floor`` of the labels is wrong with more than .9 after ``settle`` passes, what follows is
-    plain training.
+    them. Where less than ``floor`` of the labels is then wrong with more than .9, what follows is plain training.
 
     Cost: 1 per epoch, and less once it leaves examples out: it forwards nothing of its own.
-    Knobs: none to set; there is no noise rate. Fails when: more than half of a class bears one other label; or the
-    first ``settle`` passes teach the network little (few examples, many classes, a budget of fewer than six epochs):
-    the hard and rare are then left out. It does not know corrupted inputs.
+    Knobs: none to set; there is no noise rate. Fails when: more than half of a class bears one other label; or all that
+    the budget holds teaches the network little (few examples, many classes, a budget of fewer than six epochs): the
+    hard and rare are then left out. It does not know corrupted inputs.
 
     Reference: forward correction: Patrini et al. 2017, arXiv:1609.03683; EM: Dawid & Skene 1979.
 
     Example:
         >>> guarded().label
-        'guarded(settle=3, wrong=0.5, relook=0.1, floor=0.03)'
+        'guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03)'
     """
-    label = said("guarded", settle=settle, wrong=wrong, relook=relook, floor=floor)
+    label = said("guarded", settle=settle, slowing=slowing, wrong=wrong, relook=relook, floor=floor)
     reference = "Tamis, on the forward correction of Patrini et al. 2017, arXiv:1609.03683"
-    return Policy(label, Everything(), reference, guard=Guard(settle, wrong, relook, floor))
+    return Policy(label, Everything(), reference, guard=Guard(settle, slowing, wrong, relook, floor))
 
 
 POLICIES: dict[str, Callable[..., Policy]] = {

@@ -19,7 +19,7 @@ from torch import Tensor
 from tamis.loop import Recipe
 from tamis.observe.features import logits
 from tamis.observe.out_of_fold import folds_of
-from tamis.observe.posterior import transition
+from tamis.observe.posterior import KNOWING, explained, transition
 from tamis.separation.student import Network, Student
 from tamis.types import Arrays, Costs, TamisError, generator
 
@@ -38,8 +38,6 @@ def _make(name: str, make: Callable[[], Part]) -> Part:
 
 IGNORED = 1  # passes: before them a network knows nothing
 SETTLED = 3  # passes after which the matrix of a run is held: later, what is memorised says "no noise"
-KNOWING = 3  # power of the nats that a pass explains, by which it counts: one that knows little is hardly heard
-LEAST = 0.01  # nats that a pass counts as having explained: where all know nothing, all are heard alike
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,8 @@ def one_run(
     for number in range(passes):
         said, seen = student.one_pass()
         if number >= IGNORED:
-            view.hear(said, seen, explained(said, seen, y, student.matrix))
+            met = seen > 0
+            view.hear(said, seen, explained(said[met], y[met], student.matrix))
         p = said.log_softmax(1).exp() * seen[:, None]
         mean, looks = (p, seen) if number <= IGNORED else (mean + p, looks + seen)  # the first is for the matrix alone
         own = _Own(n) if number <= IGNORED else own
@@ -168,29 +167,6 @@ def one_run(
         y, own.loss(), looks, None, average, student.matrix, student.sieve.costs, view.mean()[None], *own.map(),
         view.weight[None],
     )  # fmt: skip
-
-
-def explained(said: Tensor, seen: Tensor, given: Tensor, matrix: Tensor | None) -> float:
-    """How many nats of the given labels a network's logits explain, through the matrix: H(y) less their mean loss.
-
-    Args:
-        said: ``[N, K]`` logits of the true class. seen: ``[N]``, 1 where they count. given: ``[N]`` int64. matrix:
-            ``[K, K]`` P(given | true); None: nothing is wrong.
-
-    Returns:
-        Nats, higher knows more: at most log K, and at least :data:`LEAST`.
-
-    Example:
-        >>> given, sure = torch.tensor([0, 1]), torch.tensor([[30.0, 0.0], [0.0, 30.0]])
-        >>> round(explained(sure, torch.ones(2), given, None), 3)  # log 2
-        0.693
-    """
-    met = seen > 0
-    y, p = given[met], said[met].softmax(1)
-    share = torch.bincount(y, minlength=said.shape[1]).double() / max(1, len(y))
-    entropy = -float(torch.special.xlogy(share, share).sum())
-    right = (p if matrix is None else p @ matrix.to(p))[torch.arange(len(y)), y]
-    return max(LEAST, entropy + float(right.clamp(min=1e-12).log().double().mean())) if len(y) else LEAST
 
 
 @dataclass(frozen=True)
@@ -260,7 +236,8 @@ def _fold(student: Student, passes: int, progress: Callable[[float], None] | Non
     for number in range(passes):
         met, seen = student.one_pass()
         if number >= IGNORED:
-            nats = explained(met, seen, y, student.matrix)
+            trained = seen > 0
+            nats = explained(met[trained], y[trained], student.matrix)
             outside = logits(student.model, data.x[held]).float().cpu()
             own.see(outside.softmax(1).gather(1, y[held, None])[:, 0])
             met[held], seen[held] = outside, 1.0

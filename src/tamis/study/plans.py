@@ -65,7 +65,7 @@ CATALOGUE = (
     "mixture_filter(family='beta', threshold=0.5, warmup=2)",
     "align_prune(drop=0.5, until=0.875)",
     "divbs(keep=0.1)",
-    "guarded(settle=3, wrong=0.5, relook=0.1, floor=0.03)",
+    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03)",
 )
 
 SEPARATORS_COMPARED = (  # ours first: it is repeated on further seeds
@@ -82,7 +82,7 @@ GUARD_CELLS = (
     *PAPER_CELLS[3:],
 )
 GUARDED_AND_OTHERS = (
-    "guarded(settle=3, wrong=0.5, relook=0.1, floor=0.03)",
+    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03)",
     "infobatch(drop=0.5, until=0.875)",
     "rs2(keep=0.5)",
     "rho_loss(keep=0.1, holdout=0.25)",
