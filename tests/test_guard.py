@@ -117,6 +117,8 @@ def test_the_matrix_is_held_when_learning_slows_and_not_before() -> None:
     assert late[-1]
     assert not late[4]
     assert held(slow, Guard(slowing=10.0)).index(True) == 2
+    by_heart = (0.02, 0.04, 0.06, 0.12)
+    assert held(by_heart, Guard()) == [False, False, False, True], "it grew by less, and by more again"
     state = passes(Guard(), 0.3 * logits, given, 4)[-1]
     assert float(state["scale"]) > 1.5, "it was less sure than it might have been"
     assert torch.equal(state["wrong"] > 0.5, given != true)

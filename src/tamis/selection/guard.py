@@ -36,7 +36,8 @@ class Guard:
     Attributes:
         settle: passes after which the matrix may be held: later, what is memorised says "no noise".
         slowing: it is held after the first of them that leaves less than this share more explained of the given labels,
-            in nats, than the pass before: earlier, what is not known yet passes for noise, or for none.
+            in nats, than the pass before (earlier, what is not known yet passes for noise, or for none); or that raises
+            this share again: what is learnt then is learnt by heart.
         wrong: an example is left out of an epoch if its label is wrong with more than this probability.
         relook: the share of those left out that an epoch trains on all the same, so that the estimate cannot starve.
         floor: where less than this share of all labels is *surely* wrong (with more than .9) when the matrix is held,
@@ -53,8 +54,8 @@ class Guard:
         >>> state["wrong"].round(decimals=1)
         tensor([0., 0., 0., 1.])
 
-    Fails when: more than half of a class bears one other label; or the network learns wrong labels by heart as fast as
-    it learns what examples have in common: it then seems to go on learning.
+    Fails when: more than half of a class bears one other label; or the network learns wrong labels by heart from the
+    start, as fast as what examples have in common.
     """
 
     settle: int = 3
@@ -74,9 +75,9 @@ class Guard:
 
         ``said`` ``[n, K]`` sums of log p(true class | x), each pass by its ``weight``, over ``looks`` ``[n]``;
         ``given`` ``[n]`` the label, -1 until it was seen; ``matrix`` ``[K, K]`` P(given | true), which is trained
-        through; ``explained``, the nats of the labels that all this explains; ``scale`` of log p and ``found``
-        ``[K, K]``, by which labels are judged once both are ``held``; ``wrong`` ``[n]`` p(label is wrong); ``out``
-        ``[n]`` bool.
+        through; ``explained``, the nats of the labels that all this explains, and their last ``growth``; ``scale`` of
+        log p and ``found`` ``[K, K]``, by which labels are judged once both are ``held``; ``wrong`` ``[n]`` p(label is
+        wrong); ``out`` ``[n]`` bool.
         """
         start = transition(torch.ones(0, classes, device=device), torch.zeros(0, dtype=torch.int64), rounds=0)
         return {
@@ -86,6 +87,7 @@ class Guard:
             "given": torch.full((n,), -1, dtype=torch.int64, device=device),
             "matrix": start,
             "explained": torch.tensor(math.inf),
+            "growth": torch.tensor(math.inf),
             "scale": torch.ones(()),
             "found": start,
             "held": torch.zeros((), dtype=torch.bool),
@@ -141,12 +143,15 @@ class Guard:
         log_p, given = log_p[fitted], given[fitted]
         matrix = found = transition(log_p.softmax(1), given, state["matrix"], ROUNDS)
         nats, scale = explained(log_p, given, matrix), 1.0
-        held = int(state["passes"]) >= self.settle and nats < (1 + self.slowing) * float(state["explained"])
+        growth = nats / float(state["explained"]) - 1
+        slows = growth < self.slowing or growth > float(state["growth"])
+        held = int(state["passes"]) >= self.settle and slows
         if held:
             scale, found = scale_and_transition(log_p, given, matrix, SCALING)
             found = pooled(found, true_label((scale * log_p).softmax(1), found, given).sum(0))
         return {
-            "matrix": matrix, "explained": torch.tensor(nats), "weight": torch.tensor(nats**KNOWING),
+            "matrix": matrix, "explained": torch.tensor(nats), "growth": torch.tensor(growth),
+            "weight": torch.tensor(nats**KNOWING),
             "scale": torch.tensor(scale), "found": found, "held": torch.tensor(held),
         }  # fmt: skip
 

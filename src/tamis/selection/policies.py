@@ -123,9 +123,10 @@ def guarded(
 
     The network minimises ``-log sum_i p(i | x) T[i, y]``; T is estimated by EM from what the passes say of each example
     before their own update, and held after the first, of at least ``settle``, that leaves less than the share
-    ``slowing`` more explained of the given labels than the pass before. From then on an epoch leaves out whose label is
-    ``wrong`` with more than that probability, of no class more than it has wrong labels, but for a share ``relook`` of
-    them. Where less than ``floor`` of the labels is then wrong with more than .9, what follows is plain training.
+    ``slowing`` more explained of the given labels than the pass before, or raises that share again. From then on an
+    epoch leaves out whose label is ``wrong`` with more than that probability, of no class more than it has wrong
+    labels, but for a share ``relook`` of them. Where less than ``floor`` of the labels is then wrong with more than .9,
+    what follows is plain training.
 
     Cost: 1 per epoch, and less once it leaves examples out: it forwards nothing of its own.
     Knobs: none to set; there is no noise rate. Fails when: more than half of a class bears one other label; or all that
