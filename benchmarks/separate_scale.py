@@ -10,18 +10,10 @@ Evidence is what `gather_evidence` holds: the probabilities and five views of ev
 of the labels is wrong, to any other class. Seconds are of the processor, one thread; memory is the peak above what the
 evidence itself takes. `separate_one_run` reads the same. A size that does not fit is said so.
 
-On one thread of an AMD EPYC that was shared with a dozen other processes (alone it is about twice as fast), and with
-the four networks that there were then, `separate`:
-
-    examples   2 classes    10 classes    100 classes
-       1,000   0.1 s        0.1 s         0.5 s,   8 MB
-      20,000   0.7 s        1.3 s         13 s,  150 MB
-     200,000   5 s, 34 MB   9 s, 129 MB   182 s, 1.2 GB
-   1,000,000   14 s, 185 MB 25 s, 413 MB  not measured
-
-and `separate_one_run` 4.4 s and 507 MB for a million of ten classes. Nothing breaks. With many classes nearly all the
-time is the likelihood of scale and transition, which is fitted to 100,000 examples at most. What comes out wrong: of
-1,000 examples the rate is .25 with two classes and .27 with a hundred, for .20; with a hundred there are ten of each.
+Hardware: one thread, 7 GB for the largest size. What came out stands in docs/guides/separation.md. Nothing breaks. With
+many classes nearly all the time is the likelihood of scale and transition, which is fitted to 100,000 examples at most.
+What comes out wrong: of 1,000 examples the rate is .25 with two classes and .27 with a hundred, for .20; with a hundred
+there are ten of each.
 """
 
 from __future__ import annotations
