@@ -16,6 +16,7 @@ from tamis.corrupt import injector
 from tamis.data import load
 from tamis.loop import Recipe, train
 from tamis.models import build
+from tamis.observe.posterior import corrected_loss
 from tamis.report.study import render
 from tamis.report.tables import decisions, gaps
 from tamis.selection import policies
@@ -124,6 +125,66 @@ def test_the_matrix_is_held_when_learning_slows_and_not_before() -> None:
     assert torch.equal(state["wrong"] > 0.5, given != true)
 
 
+def knowing(share: float, heard: float = 0.5) -> tuple[Guard, State, torch.Tensor]:
+    """A guard whose matrix is held after passes of a network that knows so large a share of the true classes."""
+    _, true, given = world(0.4)
+    seen = torch.rand(N, generator=torch.Generator().manual_seed(3)) < share
+    logits = 6.0 * F.one_hot(true, K).float() * seen[:, None]
+    guard = Guard(settle=2, heard=heard, floor=0.0)
+    return guard, passes(guard, logits, given, 2)[-1], given
+
+
+def test_what_was_said_is_trusted_by_as_much_as_it_knew() -> None:
+    trusts = [float(knowing(share)[1]["trust"]) for share in (1.0, 0.85, 0.3)]
+    assert 0.45 < trusts[0] <= 0.5
+    assert 0.1 < trusts[1] < trusts[0] - 0.05
+    assert trusts[2] == 0.0  # such a network would only confirm itself
+    assert float(knowing(1.0, heard=0.0)[1]["trust"]) == 0.0
+    early = passes(Guard(settle=2), *world(0.4)[::2], 1)[-1]
+    assert float(early["trust"]) == 0.0  # nothing is heard before the matrix is held
+
+
+def test_the_loss_hears_what_earlier_passes_said_of_the_example() -> None:
+    guard, state, given = knowing(1.0)
+    index, logits = torch.tensor([3, 0, 7]), torch.randn(3, K, generator=torch.Generator().manual_seed(4))
+    t, a = state["matrix"].float(), float(state["trust"])
+    by_hand = []
+    for row, n in enumerate(index.tolist()):
+        p = logits[row].softmax(0)
+        m = (state["scale"] * state["said"][n] / state["looks"][n]).softmax(0)
+        by_hand.append(-math.log(sum(float(p[i] * m[i] ** a * t[i, given[n]]) for i in range(K))))
+    assert guard.losses(state, index, logits, given[index]).tolist() == pytest.approx(by_hand, rel=1e-4)
+    deaf = {**state, "trust": torch.zeros(())}
+    assert torch.equal(
+        guard.losses(deaf, index, logits, given[index]), corrected_loss(logits, state["matrix"], given[index])
+    )
+
+
+def test_a_step_does_not_hear_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    for name in ("losses", "observe"):
+        method = getattr(Guard, name)
+        monkeypatch.setattr(Guard, name, lambda *args, m=method, n=name: (asked.append(n), m(*args))[1])
+    sieve = tamis.Sieve(4, policies.guarded(), budget=1)
+    for index in sieve.batches(2):
+        sieve.loss(torch.tensor(index), torch.zeros(2, K), torch.tensor([0, 1]))
+    assert asked == ["losses", "observe"] * 2
+
+
+def test_who_knows_the_rate_and_who_measures_without_protection_get_what_they_asked_for() -> None:
+    wrong, given = torch.tensor([0.6, 0.7, 0.9, 0.2, 0.1]), torch.tensor([0, 0, 1, 1, 1])
+    assert Guard().left_out(wrong, given, 2).tolist() == [False, True, True, False, False]
+    assert Guard(protect=False).left_out(wrong, given, 2).tolist() == [True, True, True, False, False]
+    assert Guard(rate=0.8).left_out(wrong, given, 2).tolist() == [True, True, True, True, False]
+    pruning = policies.policy("guarded(prune=0.5)")
+    assert pruning.rule == policies.infobatch(drop=0.5).rule
+    assert pruning.guard == Guard()
+    for label in ("guarded(protect=False)", "guarded(rate=0.3, relook=0)", "guarded(prune=0.5)"):
+        asked = policies.policy(label)
+        assert policies.policy(asked.label) == asked
+        assert asked.label != policies.guarded().label
+
+
 def test_no_class_loses_more_than_its_own_wrong_labels() -> None:
     draw = torch.Generator().manual_seed(3)
     wrong, given = torch.rand(500, generator=draw), torch.randint(0, 4, (500,), generator=draw)
@@ -184,10 +245,11 @@ def test_what_is_ambiguous_opens_no_guard(width: float, surer: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"settle": 0}, {"slowing": 0.0}, {"wrong": 1.0}, {"relook": 0.0}, {"floor": -0.1}]
+    "settings",
+    [{"settle": 0}, {"slowing": 0.0}, {"wrong": 1.0}, {"relook": -0.1}, {"floor": -0.1}, {"heard": 1.5}, {"rate": 1.0}],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(TamisError, match=r"needs slowing above 0, wrong in|at least one pass"):
+    with pytest.raises(TamisError, match=r"needs slowing above 0, wrong in|at least one pass|needs heard in"):
         policies.guarded(**settings)  # type: ignore[arg-type]
 
 

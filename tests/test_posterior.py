@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.observe.posterior import corrected_loss, flag, sample, transition, true_label
+from tamis.observe.posterior import corrected_loss, explained, flag, knowable, sample, transition, true_label
 from tamis.types import TamisError
 
 T = torch.tensor([[0.7, 0.3, 0.0], [0.1, 0.8, 0.1], [0.0, 0.0, 1.0]], dtype=torch.float64)
@@ -80,6 +80,23 @@ def test_the_corrected_loss_and_its_gradient() -> None:
     assert torch.allclose(ours, theirs, atol=1e-6)
     plain = torch.nn.functional.cross_entropy(logits, y, reduction="none")
     assert torch.allclose(corrected_loss(logits, torch.eye(3), y), plain, atol=1e-5)
+
+
+def test_what_can_be_known_is_the_mutual_information_and_is_reached_by_who_knows_all() -> None:
+    t = torch.tensor([[0.7, 0.2, 0.1], [0.0, 1.0, 0.0], [0.3, 0.3, 0.4]], dtype=torch.float64)
+    share = torch.tensor([5.0, 3.0, 2.0])
+    p = share.double() / 10
+    joint = p[:, None] * t
+    by_hand = sum(
+        float(joint[i, j] * (joint[i, j] / (p[i] * joint[:, j].sum())).log())
+        for i in range(3) for j in range(3) if joint[i, j] > 0
+    )  # fmt: skip
+    assert knowable(t, share) == pytest.approx(by_hand)
+    draw = torch.Generator().manual_seed(0)
+    true = torch.multinomial(p, 20_000, replacement=True, generator=draw)
+    given = torch.multinomial(t[true], 1, generator=draw)[:, 0]
+    assert explained(50.0 * torch.nn.functional.one_hot(true, 3), given, t) == pytest.approx(by_hand, abs=0.02)
+    assert knowable(torch.full((3, 3), 1 / 3), share) == pytest.approx(0, abs=1e-7)
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40), st.sampled_from([0.05, 0.1, 0.2]))

@@ -64,8 +64,9 @@ class Guarding:
             self._state = {k: v.to(seen.logits.device) if v.ndim else v for k, v in self._state.items()}
         if bool(self._state["plain"]):
             return losses
+        losses = guard.losses(self._state, seen.index, outputs, seen.target)
         guard.observe(self._state, seen.index, seen.logits, seen.target)
-        return guard.losses(self._state, outputs, seen.target)
+        return losses
 
     def columns(self) -> dict[str, np.ndarray]:
         """``p_mislabeled`` ``[n]`` as far as it is known, NaN = never observed; nothing without a guard."""

@@ -82,20 +82,24 @@ def true_label(probabilities: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
     return torch.where(total > 1e-12, together / total.clamp(min=1e-12), own)  # nothing explains it: as it was given
 
 
-def corrected_loss(logits: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
-    """Forward-corrected cross-entropy ``[B]``, in nats: ``-log sum_i p(i | x) T[i, y]``, with its graph.
+def corrected_loss(logits: Tensor, matrix: Tensor, given: Tensor, heard: Tensor | None = None) -> Tensor:
+    """Forward-corrected cross-entropy ``[B]``, in nats: ``-log sum_i p(i | x) h_i T[i, y]``, with its graph.
 
     What is minimised is the loss of the *given* label through the transition, so the model itself learns the true one
     and need not memorise a wrong label to explain it.
+
+    Args:
+        heard: ``[B, K]`` log h, what else speaks for each true class of each example; None: nothing, h = 1. A constant
+            added to a row is added to its loss and changes no gradient.
 
     Example:
         >>> corrected_loss(torch.zeros(1, 2), torch.eye(2), torch.tensor([0]))
         tensor([0.6931])
 
-    Reference: Patrini et al. 2017, arXiv:1609.03683.
+    Reference: Patrini et al. 2017, arXiv:1609.03683; h is of this package.
     """
-    column = matrix.to(logits.device, torch.float32).log().T[given]
-    return -torch.logsumexp(logits.float().log_softmax(1) + column.clamp(min=-30), 1)
+    terms = logits.float().log_softmax(1) + matrix.to(logits.device, torch.float32).log().T[given].clamp(min=-30)
+    return -torch.logsumexp(terms if heard is None else terms + heard, 1)
 
 
 def explained(logits: Tensor, given: Tensor, matrix: Tensor | None = None) -> float:
@@ -124,6 +128,27 @@ def explained(logits: Tensor, given: Tensor, matrix: Tensor | None = None) -> fl
     p = logits.softmax(1)
     right = (p if matrix is None else p @ matrix.to(p)).gather(1, given[:, None])
     return max(LEAST, entropy + float(right.clamp(min=1e-12).log().double().mean()))
+
+
+def knowable(matrix: Tensor, share: Tensor) -> float:
+    """How many nats of the given labels the true classes explain: ``I(y; i) = H(y) - sum_i P(i) H(T[i])``.
+
+    What :func:`explained` reaches, in the mean, where a network knows every true class and nothing by heart.
+
+    Args:
+        matrix: ``[K, K]`` P(given | true). share: ``[K]`` P(true), or counts.
+
+    Example:
+        >>> round(knowable(torch.eye(2), torch.tensor([1.0, 1.0])), 3)  # log 2
+        0.693
+        >>> knowable(torch.full((2, 2), 0.5), torch.tensor([1.0, 1.0]))
+        0.0
+    """
+    t = matrix.double()
+    of_classes = share.to(t) / share.sum().to(t).clamp(min=1e-12)
+    of_labels = of_classes @ t
+    noise = -(of_classes @ torch.special.xlogy(t, t).sum(1))
+    return max(0.0, float(-torch.special.xlogy(of_labels, of_labels).sum() - noise))
 
 
 def flag(p: Tensor, fdr: float) -> Tensor:

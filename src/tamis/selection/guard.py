@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tamis.observe.calibration import pooled, scale_and_transition
-from tamis.observe.posterior import KNOWING, corrected_loss, explained, sample, transition, true_label
+from tamis.observe.posterior import KNOWING, corrected_loss, explained, knowable, sample, transition, true_label
 from tamis.selection.rule import State
 from tamis.types import TamisError, generator
 
@@ -40,9 +40,14 @@ class Guard:
             this share again: what is learnt then is learnt by heart.
         wrong: an example is left out of an epoch if its label is wrong with more than this probability.
         relook: the share of those left out that an epoch trains on all the same, so that the estimate cannot starve.
+        heard: the trust in what was said, as a factor of the later losses, had the network known all that can be known
+            of the labels when the matrix is held; as much less as it knew less. What several passes said is less easily
+            led astray than the network of the moment; but one that knows little would only confirm itself.
         floor: where less than this share of all labels is *surely* wrong (with more than .9) when the matrix is held,
             there is nothing to guard against: plain training. What is merely hard, or damaged in its input, is doubtful
             and seldom sure.
+        protect: leave out of no class more than it has wrong labels by the guard's own count.
+        rate: the share of all that is left out, whatever is probable, for whoever knows it. None: unknown.
 
     Example:
         >>> guard = Guard(settle=1)
@@ -63,12 +68,17 @@ class Guard:
     wrong: float = 0.5
     relook: float = 0.1
     floor: float = 0.03
+    heard: float = 0.5
+    protect: bool = True
+    rate: float | None = None
 
     def __post_init__(self) -> None:
         if self.settle < 1:
             raise TamisError(f"settle is {self.settle}, but the matrix is found in at least one pass.")
-        if not (self.slowing > 0 and 0 < self.wrong < 1 and 0 < self.relook <= 1 and 0 <= self.floor < 1):
-            raise TamisError(f"{self} needs slowing above 0, wrong in (0, 1), relook in (0, 1] and floor in [0, 1).")
+        if not (self.slowing > 0 and 0 < self.wrong < 1 and 0 <= self.relook <= 1 and 0 <= self.floor < 1):
+            raise TamisError(f"{self} needs slowing above 0, wrong in (0, 1), relook in [0, 1] and floor in [0, 1).")
+        if not (0 <= self.heard <= 1 and (self.rate is None or 0 < self.rate < 1)):
+            raise TamisError(f"{self} needs heard in [0, 1] and a rate in (0, 1), or None where it is not known.")
 
     def init(self, n: int, classes: int, device: torch.device | str = "cpu") -> State:
         """The state before anything was seen of ``n`` examples; ``n * (4 classes + 17)`` bytes.
@@ -76,8 +86,8 @@ class Guard:
         ``said`` ``[n, K]`` sums of log p(true class | x), each pass by its ``weight``, over ``looks`` ``[n]``;
         ``given`` ``[n]`` the label, -1 until it was seen; ``matrix`` ``[K, K]`` P(given | true), which is trained
         through; ``explained``, the nats of the labels that all this explains, and their last ``growth``; ``scale`` of
-        log p and ``found`` ``[K, K]``, by which labels are judged once both are ``held``; ``wrong`` ``[n]`` p(label is
-        wrong); ``out`` ``[n]`` bool.
+        log p and ``found`` ``[K, K]``, by which labels are judged once both are ``held``, and the ``trust`` in what
+        was said, by which it enters the loss; ``wrong`` ``[n]`` p(label is wrong); ``out`` ``[n]`` bool.
         """
         start = transition(torch.ones(0, classes, device=device), torch.zeros(0, dtype=torch.int64), rounds=0)
         return {
@@ -90,6 +100,7 @@ class Guard:
             "growth": torch.tensor(math.inf),
             "scale": torch.ones(()),
             "found": start,
+            "trust": torch.zeros(()),
             "held": torch.zeros((), dtype=torch.bool),
             "wrong": torch.zeros(n, device=device),
             "out": torch.zeros(n, dtype=torch.bool, device=device),
@@ -106,9 +117,14 @@ class Guard:
         state["looks"].index_add_(0, at, finite * state["weight"])
         state["given"][at] = given
 
-    def losses(self, state: State, logits: Tensor, given: Tensor) -> Tensor:
-        """``[b]`` losses of the given labels through the matrix, ``-log sum_i p(i | x) T[i, y]``, with their graph."""
-        return corrected_loss(logits, state["matrix"], given)
+    def losses(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> Tensor:
+        """``[b]`` losses through the matrix, with their graph: ``-log sum_i p(i | x) m_i^t T[i, y]`` of each example.
+
+        m is what earlier passes said of the example and t the trust in it, 0 until the matrix is held. To be asked
+        before :meth:`observe`, so that a step does not hear itself.
+        """
+        at = index.to(state["said"].device, non_blocking=True)
+        return corrected_loss(logits, state["matrix"], given, state["trust"] * self._said(state, at).log_softmax(1))
 
     def p_mislabeled(self, state: State) -> Tensor:
         """``[n]`` float32, how probably each label is wrong by all that was said so far; NaN = never observed."""
@@ -142,34 +158,45 @@ class Guard:
         fitted = sample(given, AT_MOST)
         log_p, given = log_p[fitted], given[fitted]
         matrix = found = transition(log_p.softmax(1), given, state["matrix"], ROUNDS)
-        nats, scale = explained(log_p, given, matrix), 1.0
+        nats, scale, trust = explained(log_p, given, matrix), 1.0, 0.0
         growth = nats / float(state["explained"]) - 1
         slows = growth < self.slowing or growth > float(state["growth"])
         held = int(state["passes"]) >= self.settle and slows
         if held:
             scale, found = scale_and_transition(log_p, given, matrix, SCALING)
-            found = pooled(found, true_label((scale * log_p).softmax(1), found, given).sum(0))
+            share = true_label((scale * log_p).softmax(1), found, given).sum(0)
+            found = pooled(found, share)
+            knew = explained(scale * log_p, given, found) / max(knowable(found, share), 1e-12)
+            trust = max(0.0, self.heard - (1 - min(knew, 1.0)))
         return {
             "matrix": matrix, "explained": torch.tensor(nats), "growth": torch.tensor(growth),
             "weight": torch.tensor(nats**KNOWING),
-            "scale": torch.tensor(scale), "found": found, "held": torch.tensor(held),
+            "scale": torch.tensor(scale), "found": found, "trust": torch.tensor(trust), "held": torch.tensor(held),
         }  # fmt: skip
+
+    def _said(self, state: State, at: Tensor) -> Tensor:
+        """``[m, K]`` log p(true class | x) of ``at``, up to a constant of each, as calibrated; 0 where never seen."""
+        return state["scale"] * state["said"][at] / state["looks"][at, None].clamp(min=1e-12)
 
     def _judged(self, state: State, known: Tensor) -> Tensor:
         """``[m]`` float32, p(label is wrong) of the ``known`` ``[n]``."""
-        log_p = state["said"][known] / state["looks"][known, None]
-        return mislabeled((state["scale"] * log_p).softmax(1), state["found"], state["given"][known])
+        return mislabeled(self._said(state, known).softmax(1), state["found"], state["given"][known])
 
     def left_out(self, wrong: Tensor, given: Tensor, classes: int) -> Tensor:
         """``[n]`` bool: who is wrong with more than :attr:`wrong`, but of no class more than it has wrong labels.
 
-        Of a class whose ``wrong`` sums to s, the surest floor(s) at most.
+        Of a class whose ``wrong`` sums to s, the surest floor(s) at most. With a :attr:`rate`: that share of all.
 
         Example:
             >>> Guard().left_out(torch.tensor([0.6, 0.7, 0.9, 0.2]), torch.tensor([0, 0, 1, 1]), 2)
             tensor([False,  True,  True, False])
         """
         out = torch.zeros_like(wrong, dtype=torch.bool)
+        if self.rate is not None:
+            out[wrong.argsort(descending=True, stable=True)[: int(self.rate * len(wrong))]] = True
+            return out
+        if not self.protect:
+            return wrong > self.wrong
         for label in range(classes):
             mine = (given == label).nonzero().squeeze(1)
             p = wrong[mine].double()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import re
 from collections.abc import Callable
@@ -117,31 +118,52 @@ def rs2(keep: float = 0.5) -> Policy:
 
 
 def guarded(
-    settle: int = 3, slowing: float = 0.15, wrong: float = 0.5, relook: float = 0.1, floor: float = 0.03
+    settle: int = 3,
+    slowing: float = 0.15,
+    wrong: float = 0.5,
+    relook: float = 0.1,
+    floor: float = 0.03,
+    heard: float = 0.5,
+    *,
+    protect: bool = True,
+    rate: float | None = None,
+    prune: float = 0.0,
 ) -> Policy:
     """Guarded training: learn through a class transition matrix, find wrong labels meanwhile, leave the surest out.
 
     The network minimises ``-log sum_i p(i | x) T[i, y]``; T is estimated by EM from what the passes say of each example
     before their own update, and held after the first, of at least ``settle``, that leaves less than the share
-    ``slowing`` more explained of the given labels than the pass before, or raises that share again. From then on an
-    epoch leaves out whose label is ``wrong`` with more than that probability, of no class more than it has wrong
-    labels, but for a share ``relook`` of them. Where less than ``floor`` of the labels is then wrong with more than .9,
-    what follows is plain training.
+    ``slowing`` more explained of the given labels than the pass before, or raises that share again. Then an epoch
+    leaves out whose label is ``wrong`` with more than that probability, of no class more than it has wrong labels, but
+    for a share ``relook`` of them; and the loss of the others hears what earlier passes said of them,
+    ``-log sum_i p(i | x) m_i^t T[i, y]`` with ``t = max(0, k - 1 + heard)``, k the share that they knew of what true
+    classes tell of given labels. Where less than ``floor`` of the labels is then wrong with more than .9, the rest is
+    plain training.
 
     Cost: 1 per epoch, and less once it leaves examples out: it forwards nothing of its own.
-    Knobs: none to set; there is no noise rate. Fails when: more than half of a class bears one other label; or all that
-    the budget holds teaches the network little (few examples, many classes, a budget of fewer than six epochs): the
-    hard and rare are then left out. It does not know corrupted inputs.
+    Knobs: none to set; there is no noise rate. To measure what each part is good for: ``protect=False`` protects no
+    class, ``rate`` leaves so large a share out, whatever is probable, and ``prune`` drops that share of the learnt, as
+    InfoBatch does. Fails when: more than half of a class bears one other label; or all that the budget holds teaches
+    the network little (few examples, many classes, a budget of fewer than six epochs): the hard and rare are then left
+    out. It does not know corrupted inputs.
 
     Reference: forward correction: Patrini et al. 2017, arXiv:1609.03683; EM: Dawid & Skene 1979.
 
     Example:
         >>> guarded().label
-        'guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03)'
+        'guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5)'
     """
-    label = said("guarded", settle=settle, slowing=slowing, wrong=wrong, relook=relook, floor=floor)
+    guard = Guard(settle, slowing, wrong, relook, floor, heard, protect, rate)
+    settings: dict[str, object] = {
+        "settle": settle, "slowing": slowing, "wrong": wrong, "relook": relook, "floor": floor, "heard": heard,
+    }  # fmt: skip
+    unusual = {"protect": (protect, True), "rate": (rate, None), "prune": (prune, 0)}
+    settings |= {name: value for name, (value, usual) in unusual.items() if value != usual}
+    label = said("guarded", **settings)
+    if prune:
+        return dataclasses.replace(infobatch(drop=prune), label=label, guard=guard)
     reference = "Tamis, on the forward correction of Patrini et al. 2017, arXiv:1609.03683"
-    return Policy(label, Everything(), reference, guard=Guard(settle, slowing, wrong, relook, floor))
+    return Policy(label, Everything(), reference, guard=guard)
 
 
 POLICIES: dict[str, Callable[..., Policy]] = {

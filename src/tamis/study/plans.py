@@ -65,7 +65,7 @@ CATALOGUE = (
     "mixture_filter(family='beta', threshold=0.5, warmup=2)",
     "align_prune(drop=0.5, until=0.875)",
     "divbs(keep=0.1)",
-    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03)",
+    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5)",
 )
 
 SEPARATORS_COMPARED = (  # ours first: it is repeated on further seeds
@@ -81,14 +81,28 @@ GUARD_CELLS = (
     ("instance_dependent", 0.3),
     *PAPER_CELLS[3:],
 )
+GUARDED = "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5)"
 GUARDED_AND_OTHERS = (
-    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03)",
+    GUARDED,
     "infobatch(drop=0.5, until=0.875)",
     "rs2(keep=0.5)",
     "rho_loss(keep=0.1, holdout=0.25)",
     "selective_backprop(beta=1)",
     "co_teaching(forget=0.2, passes=2)",
     "small_loss_selection(forget=0.2, passes=2)",
+)
+
+GUARDED_WITHOUT = (  # one part of the guard at a time; the last ones are told the rate: half of it, it, and twice
+    GUARDED,
+    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0)",
+    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0, floor=0.03, heard=0.5)",
+    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=1, floor=0.03, heard=0.5)",
+    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0, heard=0.5)",
+    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5, protect=False)",
+    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5, prune=0.5)",
+    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5, rate=0.15)",
+    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5, rate=0.3)",
+    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5, rate=0.6)",
 )
 
 PLANS: dict[str, Plan] = {
@@ -163,6 +177,33 @@ PLANS: dict[str, Plan] = {
                 note="The oracle is plain training on the truly clean examples alone, at the same cost.",
             )
             for epochs in (8, 16)
+        ),
+        Plan(
+            "guard-parts",
+            "What is each part of the guard good for, and what if it were told the rate? At the cost of 8 epochs.",
+            (dataclasses.replace(FASHION_MLP, epochs=8, ladder=(), points=4, watch=0),),
+            (("none", 0.0), ("random_labels_exclusive", 0.3), ("asymmetric_labels", 0.3), ("instance_dependent", 0.3)),
+            GUARDED_WITHOUT,
+            ("oracle",),
+            unit="cost",
+        ),
+        Plan(
+            "guard-inputs",
+            "Does the guard cost anything where no label is wrong? Clean and damaged inputs, at the cost of 8 epochs.",
+            (dataclasses.replace(FASHION_MLP, epochs=8, seeds=tuple(range(10)), ladder=(), points=4, watch=0),),
+            (("none", 0.0), *PAPER_CELLS[3:], ("gaussian_noise(severity=5)", 0.5), ("defocus_blur(severity=5)", 0.5)),
+            GUARDED_AND_OTHERS[:1],
+            ("oracle",),
+            unit="cost",
+        ),
+        Plan(
+            "guard-convnet",
+            "Does guarded training win with a convolutional network? At the cost of 8 epochs.",
+            (dataclasses.replace(FASHION_CONVNET, epochs=8, ladder=(0.25, 0.5), points=4, watch=0),),
+            (*GUARD_CELLS[:1], *GUARD_CELLS[2:5], ("gaussian_pixels", 0.5)),
+            GUARDED_AND_OTHERS[:5],  # without those that are told the rate
+            ("uniform", "oracle"),
+            unit="cost",
         ),
         Plan(
             "guard-cifar10",
