@@ -2,7 +2,8 @@
 
 ``python recipes/guard.py docs/results/guard-16`` prints, for every cell and method: the test error, the difference to
 plain training at the same cost and to plain training at its own best budget (in points, below 0 is better), and the
-gap closed with its 95 % interval, where there is a gap of half a point to close. Run first, for the records:
+gap closed with its 95 % interval, where there is a gap of half a point to close; then, for policies that were run at
+several budgets (``guard-time``), the least that reaches plain training's best error. Run first, for the records:
 ``tamis study guard-16 --out docs/results/guard-16`` (two hours on a free core; it can be stopped and gone on with).
 
 Hardware: any. Expected numbers: docs/guides/guard.md.
@@ -17,10 +18,12 @@ import polars as pl
 
 from tamis.study.gap import gap_closed
 from tamis.study.paper import cell_name
+from tamis.study.target import time_to_target
 
 
 def main(folder: Path) -> None:
-    for row in gap_closed(pl.read_parquet(folder / "runs.parquet")).drop_nulls("method").iter_rows(named=True):
+    runs = pl.read_parquet(folder / "runs.parquet")
+    for row in gap_closed(runs).drop_nulls("method").iter_rows(named=True):
         points, best = 100 * row["difference"], 100 * row["to_best"]
         span = "" if row["low"] is None else f" ({100 * row['low']:+.2f} to {100 * row['high']:+.2f})"
         closed = ""
@@ -29,6 +32,16 @@ def main(folder: Path) -> None:
         print(
             f"{cell_name(row['corruption'], row['rate'])}, {row['policy']}: error {100 * row['method']:.2f} %, "
             f"{points:+.2f}{span} to plain, {best:+.2f} to its best{closed}; {row['n']} seeds"
+        )
+    for row in time_to_target(runs).filter(pl.col("policy") != "uniform").iter_rows(named=True):
+        reached = "never"
+        if row["budget"] is not None:
+            points, low, high = (100 * row[name] for name in ("difference", "low", "high"))
+            reached = f"at {row['budget']:g} epochs, {points:+.2f} ({low:+.2f} to {high:+.2f}) to plain at that cost"
+        print(
+            f"{cell_name(row['corruption'], row['rate'])}, {row['policy']}: plain training's best, "
+            f"{100 * row['target']:.2f} %, is reached {reached}; its own best is {100 * row['lowest']:.2f} % "
+            f"at {row['at']:g} epochs; {row['n']} seeds"
         )
 
 

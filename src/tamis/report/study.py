@@ -21,6 +21,7 @@ from tamis.study.gap import gap_closed
 from tamis.study.plan_files import plan_from_dict
 from tamis.study.record import write_whole
 from tamis.study.statistics import SETTING, finished
+from tamis.study.target import time_to_target
 from tamis.types import TamisError
 
 HERE = Path(__file__).parent
@@ -142,6 +143,7 @@ def _setting(
         "has_paper": any(entry.paper for _, entries in main[1] for entry in entries),
         "verdicts": verdicts(runs, curves),
         "gaps": tables.gaps(gap_closed(runs)) if "oracle" in runs["control"] else None,
+        "targets": tables.targets(climbed) if (climbed := time_to_target(runs))["policy"].n_unique() > 1 else None,
         "decisions": None if notes is None else tables.decisions(notes, runs),
         "figures": [figure for figure in drawn if any(panels for _, panels in figure.groups)],
         "crossings": tables.crossings(crossings) if crossings.height else None,

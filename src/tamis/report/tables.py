@@ -150,6 +150,18 @@ def gaps(frame: pl.DataFrame) -> Table:
     return Table("Test error against plain training and an oracle at the same cost, and the gap closed", columns, rows)
 
 
+def targets(frame: pl.DataFrame) -> Table:
+    """``time_to_target``: who gets as far as plain training ever does, and for how much."""
+    rows = [
+        [r["policy"], _cell(r), percent(r["target"], 2), "never" if r["budget"] is None else number(r["budget"]),
+         points(r["difference"]), interval(r["low"], r["high"]), percent(r["lowest"], 2), number(r["at"]), str(r["n"])]
+        for r in frame.iter_rows(named=True)
+    ]  # fmt: skip
+    columns = ["policy", "cell", "plain training's best", "reached for, epochs of cost", "to plain at that cost, points",
+               "95 % interval", "lowest at any budget", "at", "n"]  # fmt: skip
+    return Table("Least budget that reaches plain training's best, and how far each gets", columns, rows)
+
+
 def decisions(notes: pl.DataFrame, runs: pl.DataFrame) -> Table:
     """What the guard of each run had decided in the end, over the seeds of a cell.
 

@@ -14,7 +14,7 @@ from tamis.corrupt import corruption_label, injector
 from tamis.data.sources import known
 from tamis.loop import Recipe
 from tamis.models import MODELS
-from tamis.selection.policies import policy
+from tamis.selection.policies import POLICIES, policy
 from tamis.study.separators import SEPARATORS
 from tamis.types import TamisError
 
@@ -58,8 +58,9 @@ class Plan:
         cells: corruption (with settings: "fog(severity=3)") and rate. methods: policy labels.
         scores: the standard runs record every difficulty score, and what each finds of the noise is measured.
         unit: of the methods' budget: as many ``passes`` as the standard, the paper's way, or the same ``cost``.
-        controls: of ``uniform`` and ``random_subset``, each a curve over every setting's ladder, and ``oracle``: plain
-            training on the truly clean examples alone, at the standard's cost, in every cell that has others.
+        controls: of ``uniform``, ``random_subset`` and policy labels, each a curve over every setting's ladder, and
+            ``oracle``: plain training on the truly clean examples alone, at the standard's cost, in every cell that has
+            others.
         separators: what is asked which labels are wrong, by name, instead of methods and controls.
         repeats: further seeds of the first separator alone, on the cells of ``repeated``.
     """
@@ -108,7 +109,7 @@ class Plan:
                         for part in setting.ladder if control != "oracle" else ():
                             if control == "random_subset" and part >= 1:
                                 continue  # there is no more than everything
-                            label = "uniform" if control == "uniform" else f"random_subset(keep={part:g})"
+                            label = f"random_subset(keep={part:g})" if control == "random_subset" else control
                             budget = round(part * setting.epochs, 6)
                             yield Job(setting, corruption, rate, label, "control", seed, budget, "cost", control)
 
@@ -186,7 +187,10 @@ class Plan:
         for method in self.methods:
             policy(method)
         for control in self.controls:
-            _known("control", control, {"uniform": 0, "random_subset": 0, "oracle": 0})
+            if str(control).partition("(")[0] in POLICIES:
+                policy(control)
+            else:
+                _known("control", control, {"uniform": 0, "random_subset": 0, "oracle": 0})
         return self
 
 

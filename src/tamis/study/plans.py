@@ -179,6 +179,15 @@ PLANS: dict[str, Plan] = {
             for epochs in (8, 16)
         ),
         Plan(
+            "guard-time",
+            "At which cost is guarded training as good as plain training ever gets, and how far does each get?",
+            (dataclasses.replace(FASHION_MLP, epochs=16, ladder=(0.25, 0.375, 0.5, 0.75), points=4, watch=0),),
+            GUARD_CELLS[:5],
+            GUARDED_AND_OTHERS[:1],
+            ("uniform", GUARDED, "oracle"),
+            unit="cost",
+        ),
+        Plan(
             "guard-parts",
             "What is each part of the guard good for, and what if it were told the rate? At the cost of 8 epochs.",
             (dataclasses.replace(FASHION_MLP, epochs=8, ladder=(), points=4, watch=0),),
