@@ -18,7 +18,7 @@ from tamis.loop import Recipe, train
 from tamis.models import build
 from tamis.observe.posterior import corrected_loss
 from tamis.report.study import render
-from tamis.report.tables import decisions, gaps
+from tamis.report.tables import decisions, gaps, targets
 from tamis.selection import policies
 from tamis.selection.cost import ASSUMED
 from tamis.selection.guard import Guard, mislabeled
@@ -27,6 +27,7 @@ from tamis.study.gap import gap_closed
 from tamis.study.plan import Plan, Setting
 from tamis.study.record import CURVE_COLUMNS, NOTE_COLUMNS, RUN_COLUMNS
 from tamis.study.run import run
+from tamis.study.target import time_to_target
 from tamis.types import Record, TamisError, Truth, generator
 
 N, K, B = 600, 3, 20
@@ -431,6 +432,63 @@ def test_the_page_says_what_was_closed_and_what_the_guard_decided() -> None:
     html = render(runs, pl.DataFrame(schema=CURVE_COLUMNS), {}, {}, notes=notes)
     assert html.index("Gap closed") < html.index("What the guard decided") < html.index("Method by method")
     assert "What the guard decided" not in render(runs, pl.DataFrame(schema=CURVE_COLUMNS), {}, {})
+
+
+def climbed(curves: dict[tuple[str, str, str], dict[float, list[float]]]) -> pl.DataFrame:
+    """Runs of one place, made up: (policy, role, control) to errors by budget and seed."""
+    return pl.concat(
+        gathered({key: errors}).with_columns(
+            budget=pl.lit(budget), cost=pl.lit(budget), run=pl.lit(f"{key} {budget} ") + pl.col("seed").cast(pl.String)
+        )
+        for key, curve in curves.items()
+        for budget, errors in curve.items()
+    )
+
+
+def test_time_to_target_is_the_least_budget_as_good_as_plain_training_ever_is() -> None:
+    mine, ladder = ("mine", "method", ""), ("mine", "control", "mine")
+    runs = climbed({
+        UNIFORM: {16.0: [0.22, 0.20]}, EARLIER: {4.0: [0.17, 0.15], 8.0: [0.15, 0.15], 12.0: [0.16, 0.18]},
+        ladder: {4.0: [0.18, 0.16], 8.0: [0.14, 0.15], 12.0: [0.12, 0.12]}, mine: {16.0: [0.13, 0.13]},
+        ("random_subset(keep=1/2)", "control", "random_subset"): {8.0: [0.1, 0.1]}, ORACLE: {16.0: [0.1, 0.1]},
+    })  # fmt: skip
+    found = {row["policy"]: row for row in time_to_target(runs).iter_rows(named=True)}
+    assert set(found) == {"uniform", "mine"}, "one budget is no curve, and the oracle is told"
+    assert found["mine"]["target"] == pytest.approx(0.15)
+    assert (found["uniform"]["budget"], found["mine"]["budget"]) == (8.0, 8.0)
+    assert found["mine"]["difference"] == pytest.approx(-0.005)
+    assert (found["mine"]["lowest"], found["mine"]["at"]) == (pytest.approx(0.12), 12.0)
+    half = 12.7062 * 0.005
+    assert (found["mine"]["low"], found["mine"]["high"]) == pytest.approx((-0.005 - half, -0.005 + half), rel=1e-4)
+    row = targets(time_to_target(runs)).rows[1]
+    assert row[2:5] == ["15.00 %", "8.00", "−0.50"]
+    page = render(runs, pl.DataFrame(schema=CURVE_COLUMNS), {}, {})
+    assert "Time to target" in page
+    assert "Time to target" not in render(
+        runs.filter(pl.col("policy") != "mine"), pl.DataFrame(schema=CURVE_COLUMNS), {}, {}
+    )
+
+
+def test_what_never_gets_there_says_so() -> None:
+    worse = {4.0: [0.3, 0.3], 8.0: [0.2, 0.2]}
+    runs = climbed({UNIFORM: {8.0: [0.15, 0.15]}, EARLIER: {4.0: [0.16, 0.16]}, ("mine", "control", "mine"): worse})
+    row = targets(time_to_target(runs)).rows[1]
+    assert row[3:6] == ["never", "—", "—"]
+
+
+def test_a_policy_among_the_controls_is_run_over_the_ladder() -> None:
+    setting = dataclasses.replace(TINY.settings[0], ladder=(0.5, 1.5))
+    plan = dataclasses.replace(TINY, settings=(setting,), controls=("uniform", "guarded(settle=1, floor=0)"))
+    jobs = [job for job in plan.check().jobs() if job.role == "control" and job.corruption == "none"]
+    assert [(job.policy, job.control, job.budget) for job in jobs] == [
+        ("uniform", "uniform", 2.5), ("uniform", "uniform", 7.5),
+        ("guarded(settle=1, floor=0)", "guarded(settle=1, floor=0)", 2.5),
+        ("guarded(settle=1, floor=0)", "guarded(settle=1, floor=0)", 7.5),
+    ]  # fmt: skip
+    with pytest.raises(TamisError, match="cannot be read"):
+        dataclasses.replace(plan, controls=("guarded(settle)",)).check()
+    with pytest.raises(TamisError, match="there is no control 'unifrom'"):
+        dataclasses.replace(plan, controls=("unifrom",)).check()
 
 
 def test_an_overflow_is_no_look() -> None:

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tamis.data import load
+from tamis.data import Dataset, load, subset
 from tamis.study.plan_files import load_plan
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -71,3 +71,20 @@ def test_the_plan_of_both_wants_them_where_it_runs(tmp_path: Path, monkeypatch: 
     plan = load_plan(str(RECIPES / "separation_others.toml"))
     assert [setting.dataset.partition("#")[0] for setting in plan.settings] == ["segments.npz", "glosses.npz"]
     assert plan.separators[0] == "separate"
+
+
+def test_a_turned_class_is_told_apart_from_its_class_and_the_guard_does_not_call_it_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rare = recipe("guard_rare")
+    small = subset(load("fashion_mnist"), 2_000, 5)
+    monkeypatch.setattr(rare, "subset", lambda *_: Dataset(small.name, small.train, small.test.take(range(1_000))))
+    monkeypatch.setattr(rare, "BUDGET", 1.0)
+    rare.main(["clean:2"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[:3]] == [
+        f"clean, recall of {what}" for what in ("the turned", "their class", "everything")
+    ]
+    assert all(line.endswith("2 seeds") for line in lines[:3])
+    # one epoch is over before the guard has judged anything: the two runs differ in the loss alone
+    assert "called probably wrong" in lines[3]

@@ -157,7 +157,7 @@ def targets(frame: pl.DataFrame) -> Table:
          points(r["difference"]), interval(r["low"], r["high"]), percent(r["lowest"], 2), number(r["at"]), str(r["n"])]
         for r in frame.iter_rows(named=True)
     ]  # fmt: skip
-    columns = ["policy", "cell", "plain training's best", "reached for, epochs of cost", "to plain at that cost, points",
+    columns = ["policy", "cell", "plain training's best", "reached at, epochs of cost", "to plain there, points",
                "95 % interval", "lowest at any budget", "at", "n"]  # fmt: skip
     return Table("Least budget that reaches plain training's best, and how far each gets", columns, rows)
 

@@ -59,8 +59,9 @@ def points(value: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """The two ends of an interval in percentage points."""
-    return "—" if low is None or high is None else f"{points(low)} to {points(high)}"
+    """The two ends of an interval in percentage points; a dash where there is none."""
+    known = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
+    return f"{points(low)} to {points(high)}" if known else "—"
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -39,7 +39,7 @@ def time_to_target(runs: pl.DataFrame, column: str = "test_error") -> pl.DataFra
             means = {budget: float(np.mean(list(errors.values()))) for budget, errors in sorted(curve.items())}
             lowest = min(means, key=means.__getitem__)
             reached = next((budget for budget, error in means.items() if error <= target), None)
-            mine, theirs = curve.get(reached, {}), plain.get(reached, {})
+            mine, theirs = ({} if reached is None else one.get(reached, {}) for one in (curve, plain))
             pairs = t_interval([mine[seed] - theirs[seed] for seed in mine if seed in theirs])
             rows.append({
                 **dict(zip(PLACE, place, strict=True)), "policy": name, "target": target, "budget": reached,
