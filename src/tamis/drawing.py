@@ -108,8 +108,9 @@ class Drawing:
             start = (number if of is order else number - trained) * batch
             piece = slice(start, start + batch)
             weights = None if multiplier is None or of is not order else multiplier[piece]
-            self._ahead.append(Drawn(of[piece], weights, look=of is not order))
-            yield of[piece].tolist()
+            index = of[piece]
+            self._ahead.append(Drawn(index, weights, look=of is not order))
+            yield index.tolist()
 
     def claim(self, index: Tensor) -> Tensor | None:
         """Match a batch with the oldest one drawn and count it as consumed; returns its multipliers."""

@@ -78,9 +78,10 @@ class Recorder:
         if first or self._device.type != "cpu":  # a first mistake is said at once; an accelerator runs ahead by itself
             self._take(kind, observation.index, columns)
             return
-        if not self._window.room(kind, len(observation.index)):
+        length = observation.index.shape[0]
+        if not self._window.room(kind, length):
             self._take_in()
-        if self._window.room(kind, len(observation.index)):
+        if self._window.room(kind, length):
             self._window.add(kind, observation.index, columns)
         else:
             self._take(kind, observation.index, columns)
@@ -124,11 +125,10 @@ class Recorder:
     def _columns(self, observation: Observation) -> tuple[Contents, list[Tensor]]:
         """What the signals read, where that is little, else what they say; and which of the two it is."""
         if self._device.type == "cpu" and self._copied:
-            fields = [getattr(observation, name) for name in self._copied]
-            if all(value is not None and value.shape[:1] == observation.index.shape for value in fields):
-                width = math.prod(fields[-1].shape[1:])
-                if width * len(observation.index) <= SMALL:
-                    return Contents(observation.phase, self._copied, width), fields
+            fields, rows = [getattr(observation, name) for name in self._copied], observation.index.shape
+            fit = all(value is not None and value.shape[:1] == rows for value in fields)
+            if fit and fields[-1].numel() <= SMALL:
+                return Contents(observation.phase, self._copied, math.prod(fields[-1].shape[1:])), fields
         return Contents(observation.phase), list(self._said(observation).values())
 
     def _said(self, observation: Observation) -> dict[Signal, Tensor]:

@@ -165,6 +165,8 @@ class Sieve:
         """The budget spent once ``ahead`` more batches, of ``examples`` and ``looks`` in all, have been consumed."""
         if self.unit == "passes":
             return self.passes + ahead / self._drawing.length
+        if not ahead:
+            return self.cost
         trained = examples if self.policy.level == "epoch" else 0
         coming = Costs(candidates=examples + looks, backwards=trained, forwards=looks)
         return self.prices.cost(self.costs + coming, self.n)
@@ -239,12 +241,13 @@ class Sieve:
             TamisError: a batch that is not the one drawn next, a loss that is not one number per example.
         """
         index = torch.as_tensor(index)
+        b = index.shape[0] if index.ndim else 0
         losses = self._looking.losses(outputs, y)
         if self.policy.level == "epoch":
             if self._drawing.look_next:
                 raise TamisError(f"{self.policy.label} drew this batch for a look: call select, which answers None.")
             multiplier = self._drawing.claim(index)
-            selected, candidates = float(self._drawing.plan is not None and self._drawing.plan.selected), len(index)
+            selected, candidates = float(self._drawing.plan is not None and self._drawing.plan.selected), b
         elif self._judge.pending is None:
             raise TamisError(
                 f"{self.policy.label} chooses inside a batch: call select first and train on what it gives."
@@ -259,7 +262,7 @@ class Sieve:
             self._judge.notice(observation)
         self.recorder.observe(observation)
         losses = self._guarding.losses(observation, outputs, losses)
-        self.costs += Costs(candidates, backwards=len(index), steps=1)
+        self.costs += Costs(candidates, backwards=b, steps=1)
         self.selected_steps += selected
         if self.policy.reshape is not None:
             losses = self.policy.reshape(losses)
