@@ -123,6 +123,8 @@ class Guard:
         m is what earlier passes said of the example and t the trust in it, 0 until the matrix is held. To be asked
         before :meth:`observe`, so that a step does not hear itself.
         """
+        if not float(state["trust"]):
+            return corrected_loss(logits, state["matrix"], given)
         at = index.to(state["said"].device, non_blocking=True)
         return corrected_loss(logits, state["matrix"], given, state["trust"] * self._said(state, at).log_softmax(1))
 
@@ -193,7 +195,7 @@ class Guard:
         """
         out = torch.zeros_like(wrong, dtype=torch.bool)
         if self.rate is not None:
-            out[wrong.argsort(descending=True, stable=True)[: int(self.rate * len(wrong))]] = True
+            out[wrong.argsort(descending=True, stable=True)[: int(self.rate * int((given >= 0).sum()))]] = True
             return out
         if not self.protect:
             return wrong > self.wrong
