@@ -187,14 +187,21 @@ PLANS: dict[str, Plan] = {
             ("uniform", GUARDED, "oracle"),
             unit="cost",
         ),
-        Plan(
-            "guard-parts",
-            "What is each part of the guard good for, and what if it were told the rate? At the cost of 8 epochs.",
-            (dataclasses.replace(FASHION_MLP, epochs=8, ladder=(), points=4, watch=0),),
-            (("none", 0.0), ("random_labels_exclusive", 0.3), ("asymmetric_labels", 0.3), ("instance_dependent", 0.3)),
-            GUARDED_WITHOUT,
-            ("oracle",),
-            unit="cost",
+        *(
+            Plan(
+                name,
+                f"What is each part of the guard good for? At the cost of {epochs} epochs.",
+                (dataclasses.replace(FASHION_MLP, epochs=epochs, ladder=(), points=4, watch=0),),
+                cells,
+                methods,
+                ("oracle",),
+                unit="cost",
+            )
+            for name, epochs, cells, methods in (
+                ("guard-parts", 8, (("none", 0.0), ("random_labels_exclusive", 0.3), *GUARD_CELLS[3:5]),
+                 GUARDED_WITHOUT),
+                ("guard-parts-16", 16, GUARD_CELLS[2:5], GUARDED_WITHOUT[:4]),
+            )
         ),
         Plan(
             "guard-inputs",
