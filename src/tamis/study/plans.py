@@ -213,6 +213,16 @@ PLANS: dict[str, Plan] = {
             unit="cost",
         ),
         Plan(
+            "guard-digits",
+            "Does guarded training win on a set on which nothing was chosen? scikit-learn's digits, 16 epochs.",
+            (Setting("digits", "mlp", width=128, epochs=16, seeds=tuple(range(10)), ladder=(0.25, 0.5), points=4, watch=0,
+                     recipe=Recipe.scaled(32), step_seconds=0.0003),),
+            GUARD_CELLS[:5],
+            GUARDED_AND_OTHERS,
+            ("uniform", "oracle"),
+            unit="cost",
+        ),
+        Plan(
             "guard-convnet",
             "Does guarded training win with a convolutional network? At the cost of 8 epochs.",
             (dataclasses.replace(FASHION_CONVNET, epochs=8, ladder=(0.25, 0.5), points=4, watch=0),),
