@@ -19,6 +19,7 @@ from tamis.study.separators import SEPARATORS
 from tamis.types import TamisError
 
 SCORING = 500  # passes' worth of work: further trainings, gradients of every example, neighbours in every layer
+WHOLE = {"digits": 1_438, "cifar10": 50_000, "cifar10_jpeg": 50_000}  # training examples, for the prediction of hours
 SCHEMA = 1  # of a run's record: raised when what a record means changes, so that old ones are not taken for new
 
 
@@ -126,7 +127,7 @@ class Plan:
         """A rough prediction of the hours on ``workers`` cores, evaluation included."""
         seconds = 0.0
         for job in self.jobs():
-            size = job.setting.size or 60_000
+            size = job.setting.size or WHOLE.get(job.setting.dataset, 60_000)
             per_pass = size / job.setting.recipe.batch * job.setting.step_seconds
             if job.role == "separator":
                 seconds += job.budget * per_pass * SEPARATORS[job.policy].runs
