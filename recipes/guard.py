@@ -22,6 +22,8 @@ from tamis.study.target import time_to_target
 
 
 def main(folder: Path) -> None:
+    if not (folder / "runs.parquet").is_file():
+        raise SystemExit(f"{folder} holds no runs.parquet: name the folder of a study, such as docs/results/guard-8.")
     runs = pl.read_parquet(folder / "runs.parquet")
     for row in gap_closed(runs).drop_nulls("method").iter_rows(named=True):
         points, best = 100 * row["difference"], 100 * row["to_best"]
@@ -46,4 +48,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/results/guard-8"))
