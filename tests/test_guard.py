@@ -29,6 +29,7 @@ from tamis.study.record import CURVE_COLUMNS, NOTE_COLUMNS, RUN_COLUMNS
 from tamis.study.run import run
 from tamis.study.target import time_to_target
 from tamis.types import Record, TamisError, Truth, generator
+from tamis.window import Window
 
 N, K, B = 600, 3, 20
 
@@ -166,10 +167,28 @@ def test_a_step_does_not_hear_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("losses", "observe"):
         method = getattr(Guard, name)
         monkeypatch.setattr(Guard, name, lambda *args, m=method, n=name: (asked.append(n), m(*args))[1])
+    monkeypatch.setattr(Window, "room", lambda *_: False)
     sieve = tamis.Sieve(4, policies.guarded(), budget=1)
     for index in sieve.batches(2):
         sieve.loss(torch.tensor(index), torch.zeros(2, K), torch.tensor([0, 1]))
     assert asked == ["losses", "observe"] * 2
+
+
+def test_steps_that_are_held_back_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load("digits").train
+    noisy, _ = injector("asymmetric_labels", 0.3)(data, generator(0, "corrupt"))
+
+    def guarded() -> dict[str, np.ndarray]:
+        model = build("mlp", (1, 8, 8), 10, width=16, seed=0)
+        policy = dataclasses.replace(policies.guarded(), guard=Guard(settle=1, floor=0))
+        return train(model, noisy, load("digits").test, policy, budget=4, recipe=Recipe(batch=64), points=1).examples
+
+    held_back = guarded()
+    monkeypatch.setattr(Window, "room", lambda *_: False)
+    at_once = guarded()
+    assert np.isfinite(held_back["p_mislabeled"]).all()
+    for name, values in at_once.items():
+        assert np.array_equal(held_back[name], values, equal_nan=True), name
 
 
 def test_who_knows_the_rate_and_who_measures_without_protection_get_what_they_asked_for() -> None:

@@ -11,6 +11,7 @@ from tamis.drawing import Plan
 from tamis.selection.policy import Policy
 from tamis.selection.rule import State
 from tamis.types import Observation, TamisError
+from tamis.window import Window
 
 Note = dict[str, float | str]
 
@@ -25,6 +26,7 @@ class Guarding:
     def __init__(self, policy: Policy, n: int, seed: int) -> None:
         self._policy, self._n, self._seed = policy, n, seed
         self._state: State | None = None  # until the first logits say how many classes there are
+        self._window = Window()
         self.notes: list[Note] = []
 
     def plan(self, plan: Plan, epoch: int) -> Plan:
@@ -32,6 +34,7 @@ class Guarding:
         guard = self._policy.guard
         if guard is None or self._state is None:
             return plan
+        self._take_in()
         self._state = guard.after_pass(self._state)
         self.notes.append(guard.note(self._state))
         trains = guard.trains(self._state, self._seed, epoch)
@@ -65,20 +68,40 @@ class Guarding:
         if bool(self._state["plain"]):
             return losses
         losses = guard.losses(self._state, seen.index, outputs, seen.target)
-        guard.observe(self._state, seen.index, seen.logits, seen.target)
+        kind, length = seen.logits.shape[1], seen.index.shape[0]
+        if seen.logits.device.type != "cpu":  # an accelerator runs ahead by itself
+            guard.observe(self._state, seen.index, seen.logits, seen.target)
+            return losses
+        if not self._window.room(kind, length):
+            self._take_in()
+        if self._window.room(kind, length):
+            self._window.add(kind, seen.index, (seen.logits, seen.target))
+        else:
+            guard.observe(self._state, seen.index, seen.logits, seen.target)
         return losses
+
+    def _take_in(self) -> None:
+        """Observe what several steps said, as one: nobody asks for what a pass says before its end."""
+        guard, state = self._policy.guard, self._state
+        for _, index, (logits, given), _ in self._window.empty():
+            assert guard is not None
+            assert state is not None
+            guard.observe(state, index, logits, given)
 
     def columns(self) -> dict[str, np.ndarray]:
         """``p_mislabeled`` ``[n]`` as far as it is known, NaN = never observed; nothing without a guard."""
         if self._policy.guard is None or self._state is None:
             return {}
+        self._take_in()
         return {"p_mislabeled": self._policy.guard.p_mislabeled(self._state).cpu().numpy()}
 
     def state_dict(self) -> dict[str, Any]:
+        self._take_in()
         return {"state": _copied(self._state), "notes": [dict(note) for note in self.notes]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._state, self.notes = _copied(state["state"]), [dict(note) for note in state["notes"]]
+        self._window = Window()
 
 
 def _copied(state: State | None) -> State | None:
