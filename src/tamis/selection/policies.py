@@ -144,7 +144,7 @@ def guarded(
     Knobs: none to set; there is no noise rate. To measure what each part is good for: ``protect=False`` protects no
     class, ``rate`` leaves so large a share out, whatever is probable, and ``prune`` drops that share of the learnt, as
     InfoBatch does. Fails when: more than half of a class bears one other label; or all that the budget holds teaches
-    the network little (few examples, many classes, a budget of fewer than six epochs): the hard and rare are then left
+    the network little (few examples, many classes, slow learning and few epochs): the hard and rare are then left
     out. It does not know corrupted inputs.
 
     Reference: forward correction: Patrini et al. 2017, arXiv:1609.03683; EM: Dawid & Skene 1979.
