@@ -168,8 +168,7 @@ class Sieve:
         if not ahead:
             return self.cost
         trained = examples if self.policy.level == "epoch" else 0
-        coming = Costs(candidates=examples + looks, backwards=trained, forwards=looks)
-        return self.prices.cost(self.costs + coming, self.n)
+        return self.prices.cost(self.costs + Costs(examples + looks, looks, trained), self.n)
 
     # Drawing -----------------------------------------------------------------------------------------------------
 
@@ -256,12 +255,11 @@ class Sieve:
             (expected, multiplier, selected), candidates = self._judge.pending, 0  # they were counted by select
             self._drawing.check(index, expected)
             self._judge.pending = None
-        step = self.costs.steps
-        observation = self._looking.observation(index, losses.detach(), outputs, y, step=step, phase="train")
+        seen = self._looking.observation(index, losses.detach(), outputs, y, step=self.costs.steps, phase="train")
         if not selected:
-            self._judge.notice(observation)
-        self.recorder.observe(observation)
-        losses = self._guarding.losses(observation, outputs, losses)
+            self._judge.notice(seen)
+        self.recorder.observe(seen)
+        losses = self._guarding.losses(seen, outputs, losses)
         self.costs += Costs(candidates, backwards=b, steps=1)
         self.selected_steps += selected
         if self.policy.reshape is not None:
