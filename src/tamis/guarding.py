@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -68,25 +69,21 @@ class Guarding:
         if bool(self._state["plain"]):
             return losses
         losses = guard.losses(self._state, seen.index, outputs, seen.target)
-        kind, length = seen.logits.shape[1], seen.index.shape[0]
-        if seen.logits.device.type != "cpu":  # an accelerator runs ahead by itself
-            guard.observe(self._state, seen.index, seen.logits, seen.target)
-            return losses
-        if not self._window.room(kind, length):
-            self._take_in()
-        if self._window.room(kind, length):
-            self._window.add(kind, seen.index, (seen.logits, seen.target))
+        said = (seen.logits, seen.target)
+        if seen.logits.device.type == "cpu":  # an accelerator runs ahead by itself
+            self._window.put(seen.logits.shape[1], seen.index, said, self._take)
         else:
-            guard.observe(self._state, seen.index, seen.logits, seen.target)
+            self._take(None, seen.index, said)
         return losses
 
     def _take_in(self) -> None:
-        """Observe what several steps said, as one: nobody asks for what a pass says before its end."""
-        guard, state = self._policy.guard, self._state
-        for _, index, (logits, given), _ in self._window.empty():
-            assert guard is not None
-            assert state is not None
-            guard.observe(state, index, logits, given)
+        """Observe what is held back: nobody asks for what a pass says before its end."""
+        self._window.give(self._take)
+
+    def _take(self, _: Any, index: Tensor, said: Sequence[Tensor], distinct: bool = False) -> None:
+        assert self._policy.guard is not None
+        assert self._state is not None
+        self._policy.guard.observe(self._state, index, *said)
 
     def columns(self) -> dict[str, np.ndarray]:
         """``p_mislabeled`` ``[n]`` as far as it is known, NaN = never observed; nothing without a guard."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -78,13 +78,7 @@ class Recorder:
         if first or self._device.type != "cpu":  # a first mistake is said at once; an accelerator runs ahead by itself
             self._take(kind, observation.index, columns)
             return
-        length = observation.index.shape[0]
-        if not self._window.room(kind, length):
-            self._take_in()
-        if self._window.room(kind, length):
-            self._window.add(kind, observation.index, columns)
-        else:
-            self._take(kind, observation.index, columns)
+        self._window.put(kind, observation.index, columns, self._take)
 
     def compute(self, score: Score) -> Tensor:
         """``[n]`` float32 values of a recorded score; NaN = never observed."""
@@ -139,8 +133,7 @@ class Recorder:
         return values
 
     def _take_in(self) -> None:
-        for kind, index, columns, distinct in self._window.empty():
-            self._take(cast(Contents, kind), index, columns, distinct)
+        self._window.give(self._take)
 
     def _take(self, kind: Contents, index: Tensor, columns: Sequence[Tensor], distinct: bool = False) -> None:
         """Let the states have it; ``distinct`` where it is known to hold no example twice."""

@@ -6,7 +6,8 @@ the states of examples from all over the memory. Eight thousand examples at once
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 
 ROWS = 8192
 """Examples that are held at most."""
+
+Take = Callable[[Any, Tensor, Sequence[Tensor], bool], None]
+"""Takes a kind, examples ``[B]``, columns ``[B, ...]`` and whether no example stands there twice."""
 
 
 class Window:
@@ -33,6 +37,21 @@ class Window:
         """Whether ``length`` rows of this kind can be added; kinds are never mixed."""
         held = self._ends[-1] if self._ends else 0
         return held + length <= self.rows and (not self._ends or kind == self._kind)
+
+    def put(self, kind: Hashable, index: Tensor, columns: Sequence[Tensor], take: Take) -> None:
+        """Hold a step's rows; where there is no room, what was held is taken first, and what is too large at once."""
+        length = index.shape[0]
+        if not self.room(kind, length):
+            self.give(take)
+        if self.room(kind, length):
+            self.add(kind, index, columns)
+        else:
+            take(kind, index, columns, False)
+
+    def give(self, take: Take) -> None:
+        """Let ``take`` have all that is held."""
+        for part in self.empty():
+            take(*part)
 
     def add(self, kind: Hashable, index: Tensor, columns: Sequence[Tensor]) -> None:
         """Hold copies of a step's detached rows, on the CPU, so that the caller may use its tensors again."""

@@ -37,6 +37,7 @@ CIFAR_RESNET9 = Setting(
     watch=2_000, augment=True, step_seconds=0.21,
 )  # fmt: skip
 
+GUARDED = "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5)"
 CATALOGUE = (
     "rs2(keep=0.5)",
     "online_batch_selection(pressure=100, refresh=0.1)",
@@ -65,7 +66,7 @@ CATALOGUE = (
     "mixture_filter(family='beta', threshold=0.5, warmup=2)",
     "align_prune(drop=0.5, until=0.875)",
     "divbs(keep=0.1)",
-    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5)",
+    GUARDED,
 )
 
 SEPARATORS_COMPARED = (  # ours first: it is repeated on further seeds
@@ -81,7 +82,6 @@ GUARD_CELLS = (
     ("instance_dependent", 0.3),
     *PAPER_CELLS[3:],
 )
-GUARDED = "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5)"
 GUARDED_AND_OTHERS = (
     GUARDED,
     "infobatch(drop=0.5, until=0.875)",
@@ -94,16 +94,15 @@ GUARDED_AND_OTHERS = (
 
 GUARDED_WITHOUT = (  # one part of the guard at a time; the last ones are told the rate: half of it, it, and twice
     GUARDED,
-    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0)",
-    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0, floor=0.03, heard=0.5)",
-    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=1, floor=0.03, heard=0.5)",
-    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0, heard=0.5)",
-    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5, protect=False)",
-    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5, prune=0.5)",
-    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5, rate=0.15)",
-    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5, rate=0.3)",
-    "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5, rate=0.6)",
-)
+    *(
+        GUARDED.replace(usual, other)
+        for usual, other in (
+            ("heard=0.5", "heard=0"), ("relook=0.1", "relook=0"), ("relook=0.1", "relook=1"), ("floor=0.03", "floor=0"),
+            (")", ", protect=False)"), (")", ", prune=0.5)"), (")", ", rate=0.15)"), (")", ", rate=0.3)"),
+            (")", ", rate=0.6)"),
+        )
+    ),
+)  # fmt: skip
 
 PLANS: dict[str, Plan] = {
     plan.name: plan
@@ -183,7 +182,7 @@ PLANS: dict[str, Plan] = {
             "At which cost is guarded training as good as plain training ever gets, and how far does each get?",
             (dataclasses.replace(FASHION_MLP, epochs=16, ladder=(0.25, 0.375, 0.5, 0.75), points=4, watch=0),),
             GUARD_CELLS[:5],
-            GUARDED_AND_OTHERS[:1],
+            (GUARDED,),
             ("uniform", GUARDED, "oracle"),
             unit="cost",
         ),
@@ -208,7 +207,7 @@ PLANS: dict[str, Plan] = {
             "Does the guard cost anything where no label is wrong? Clean and damaged inputs, at the cost of 8 epochs.",
             (dataclasses.replace(FASHION_MLP, epochs=8, seeds=tuple(range(10)), ladder=(), points=4, watch=0),),
             (("none", 0.0), *PAPER_CELLS[3:], *(("fifteen_corruptions(severity=5)", rate) for rate in (0.25, 0.5))),
-            GUARDED_AND_OTHERS[:1],
+            (GUARDED,),
             ("oracle",),
             unit="cost",
         ),

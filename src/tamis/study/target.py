@@ -16,6 +16,8 @@ def time_to_target(runs: pl.DataFrame, column: str = "test_error") -> pl.DataFra
     The target is the lowest mean error over seeds that plain training has at any of its budgets, chosen on the test
     set, to its advantage. Every run is fully decayed; nothing is read off between budgets.
 
+    Errors are fractions, lower is better. A policy with one budget is no curve and has no row.
+
     Args:
         runs: gathered; with policies among the controls, so that they have been run over the ladder.
 
@@ -23,6 +25,9 @@ def time_to_target(runs: pl.DataFrame, column: str = "test_error") -> pl.DataFra
         ``PLACE``, ``policy``; ``target``; ``budget``, the least that reaches it, in epochs of cost (null: none does);
         ``difference`` (policy - uniform at that same budget) with ``low`` and ``high``, the paired 95 % t-interval;
         ``lowest``, the policy's lowest mean error at any budget, and ``at``, which; ``n`` seeds.
+
+    Raises:
+        TamisError: two finished runs stand for the same place, policy, budget and seed.
     """
     ok = finished(runs).filter(pl.col(column).is_finite() & (pl.col("control") != "oracle"))
     rows: list[dict[str, Any]] = []
