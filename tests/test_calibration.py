@@ -8,9 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.observe.calibration import agreement, anchored, at_rate, confusion, doubted, pooled, scale_and_transition
-from tamis.observe.posterior import flag, sample
-from tamis.separation.evidence import Evidence
+from tamis.observe.calibration import (
+    agreement,
+    anchored,
+    at_rate,
+    confusion,
+    doubted,
+    pooled,
+    scale_and_transition,
+    sureness,
+)
+from tamis.observe.posterior import sample, transition
+from tamis.separation.evidence import Evidence, _found
 from tamis.separation.separate import separate
 from tamis.types import TamisError
 
@@ -174,7 +183,7 @@ def test_verdicts_of_networks_that_are_too_sure_are_calibrated(matrix: torch.Ten
     assert found.interval is not None
     assert found.interval[0] - 0.005 <= wrong.mean() <= found.interval[1] + 0.005
     assert np.mean([abs(chance[b].mean() - wrong[b].mean()) for b in np.array_split(chance.argsort(), 15)]) < 0.03
-    flagged = {q: flag(torch.from_numpy(chance.copy()), q).numpy() for q in (0.05, 0.1, 0.2)}
+    flagged = {q: found.flag(q).numpy() for q in (0.05, 0.1, 0.2)}
     for q, mine in flagged.items():
         assert not mine.any() or (~wrong)[mine].mean() <= q + 0.02 or noise == 0
     if noise == 0:
@@ -183,6 +192,46 @@ def test_verdicts_of_networks_that_are_too_sure_are_calibrated(matrix: torch.Ten
     if len(sure):
         right = (sure["suggested_label"].to_numpy() == true.numpy()[sure["index"].to_numpy()]).mean()
         assert right == pytest.approx(sure["p_suggested"].mean(), abs=0.05)
+
+
+def witnesses(shared: float, n: int = 40_000, rate: float = 0.3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-odds that two networks give to wrong labels, both calibrated: what they see is in part the same."""
+    draw = torch.Generator().manual_seed(1)
+    wrong = (torch.rand(n, generator=draw) < rate).double()
+    common, one, other = (torch.randn(n, generator=draw, dtype=torch.float64) for _ in range(3))
+
+    def log_odds(alone: torch.Tensor) -> torch.Tensor:
+        """Of a normal signal of unit noise whose mean is 1 for wrong labels and -1 for right ones."""
+        seen = 2 * wrong - 1 + shared**0.5 * common + (1 - shared) ** 0.5 * alone
+        return 2 * seen + torch.tensor(rate / (1 - rate)).log()
+
+    return log_odds(one), log_odds(other)
+
+
+@pytest.mark.parametrize("shy", [0.5, 1.0, 1.6])
+@pytest.mark.parametrize("shared", [0.0, 0.3, 0.7, 1.0])
+def test_sureness_is_found_without_the_truth_whatever_networks_share(shy: float, shared: float) -> None:
+    one, other = witnesses(shared)
+    found = sureness((shy * one).sigmoid(), other.sigmoid())
+    assert found == pytest.approx(1 / shy, rel=0.02 if shared in (0.0, 1.0) else 0.17)
+
+
+def test_sureness_of_nothing_and_of_no_noise() -> None:
+    w = torch.tensor([0.1, 0.5, 0.9])
+    assert sureness(w, torch.full((3,), 0.3)) == 1.0
+    assert sureness(w, torch.zeros(3)) == sureness(w, torch.ones(3)) == sureness(w[:0], w[:0]) == 1.0
+    assert sureness((40 * (w - 0.5)).sigmoid().repeat(50), torch.tensor([0.2, 0.3, 0.4]).repeat(50)) >= 0.25
+    assert sureness((1e-3 * (w - 0.5)).sigmoid().repeat(50), torch.tensor([0.0, 0.5, 1.0]).repeat(50)) <= 4.0
+
+
+def test_what_others_learn_through_is_found_though_the_network_is_too_shy() -> None:
+    p, _, label = world(EVEN, 20_000)
+    shy = p.clamp(min=1e-9).log().mul(0.4).softmax(1)
+    alone = transition(shy, label, rounds=15)
+    found = _found(shy, label, alone)
+    assert float((1 - alone.diagonal()).mean()) < 0.22, "EM takes doubt for right labels"
+    assert (found - EVEN).abs().max() < 0.03
+    assert torch.allclose(found.sum(1), torch.ones(CLASSES, dtype=torch.float64))
 
 
 def test_networks_that_know_their_own_examples_by_heart_alone_do_not_agree_and_it_is_said() -> None:

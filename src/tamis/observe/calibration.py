@@ -6,6 +6,7 @@ and networks that did not train on an example are wrong about it in ways that th
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -159,6 +160,66 @@ def scale_and_transition(
         step = step / 2 if best == scale else step
         scale = best
     return scale, transition((scale * x).softmax(1), y, t, rounds=20)
+
+
+def sureness(wrong: Tensor, witness: Tensor) -> float:
+    """By what log-odds are to be multiplied so that they are as sure as they may be, judged by one who had no part.
+
+    The slope a of ``s = sigmoid(a logit w + b)`` lies between two readings of the witness q. Either the networks behind
+    w doubt just what the witness doubts, ``E[q | w] = s``: the least slope. Or they doubt independently of it, ``E[q |
+    w] = c + (d - c) s``, where ``d = m2 / m1`` is its mean word on wrong labels and ``c = (m1 - m2) / (1 - m1)`` on
+    right ones, as a calibrated witness has it (m1, m2, m3: the means of q, q^2, q^3): the greatest. Which of them is
+    nearer, its spread about w tells: ``f^2 = mean (q - s)^2 / mean v``, s of the first reading and v the variance of q
+    given w in the second. Of the temperatures 1/a the share f is the second's: 0 where all are one network's echo.
+
+    Args:
+        wrong: ``[N]`` in [0, 1], w. witness: ``[N]`` in [0, 1], calibrated, of the same labels.
+
+    Returns:
+        In [1/4, 4]; 1 where the witness tells nobody from anybody.
+
+    Example:
+        >>> right = torch.tensor([-3.0] * 9 + [3.0]).repeat(200)
+        >>> draw = torch.Generator().manual_seed(0)
+        >>> one, other = (right + torch.randn(2000, generator=draw) - 1 for _ in range(2))
+        >>> sureness((one / 4).sigmoid(), other.sigmoid()) > 1.5  # too shy by far
+        True
+
+    Fails when: the witness is badly calibrated; or what is hard for one is easy for another in ways that depend on
+    whether the label is wrong.
+
+    Reference: temperature: Guo et al. 2017, arXiv:1706.04599; regression on noisy answers: Natarajan et al. 2013.
+    """
+    odds = wrong.double().clamp(1e-9, 1 - 1e-9).logit().cpu().numpy()
+    q = witness.double().cpu().numpy()
+    m1, m2, m3 = (float((q**power).mean()) if len(q) else 0.0 for power in (1, 2, 3))
+    if not 0 < m1 < 1 or m2 - m1**2 < 1e-6 * m1 * (1 - m1):
+        return 1.0
+    on_wrong, on_right = m2 / m1, (m1 - m2) / (1 - m1)
+    least, echoed = _slope(odds, q, 0.0, 1.0)
+    most, s = _slope(odds, q, on_right, on_wrong)
+    apart = s * (m3 / m1 - on_wrong**2) + (1 - s) * ((m2 - m3) / (1 - m1) - on_right**2)
+    apart += s * (1 - s) * (on_wrong - on_right) ** 2
+    share = float(np.sqrt(min(1.0, np.mean((q - echoed) ** 2) / max(np.mean(apart), 1e-12))))
+    return 1 / ((1 - share) / least + share / most)
+
+
+def _slope(odds: np.ndarray, q: np.ndarray, low: float, high: float) -> tuple[float, np.ndarray]:
+    """The a in [1/4, 4] with which ``low + (high - low) sigmoid(a odds + b)`` foretells q best; and those sigmoids."""
+    from scipy.optimize import minimize  # heavy to import
+
+    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Cross-entropy, and its gradient by log a and b."""
+        scaled = np.exp(x[0]) * odds
+        s = 1 / (1 + np.exp(-np.clip(scaled + x[1], -40, 40)))
+        said = np.clip(low + (high - low) * s, 1e-9, 1 - 1e-9)
+        pull = (high - low) * s * (1 - s) * (said - q) / (said * (1 - said))
+        value = -np.mean(q * np.log(said) + (1 - q) * np.log(1 - said))
+        return float(value), np.array([np.mean(pull * scaled), np.mean(pull)])
+
+    edge = np.log(4.0)
+    log_a, b = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-edge, edge), (None, None)]).x
+    return float(np.exp(log_a)), 1 / (1 + np.exp(-np.clip(np.exp(log_a) * odds + b, -40, 40)))
 
 
 def agreement(views: Tensor, fold: Tensor) -> float:

@@ -2,9 +2,10 @@
 
 One run learns through a class transition matrix that it estimates itself, early, and then holds: the network minimises
 the loss of the *given* labels through the matrix and has no need to memorise a wrong one to explain it. Then the data
-are cut into folds, and a network for each learns through that matrix from the others and looks, after every pass, at
-its own fold. No such look is of an example in training, so what is estimated from them does not lean towards "no
-noise". What all of them said of an example while they trained on it is heard as well, each pass by what it knew.
+are cut into folds, and a network for each learns from the others, through the matrix that the run found, and looks,
+after every pass, at its own fold. No such look is of an example in training, so what is estimated from them does not
+lean towards "no noise". What all of them said of an example while they trained on it is heard as well, each pass by
+what it knew.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import torch
 from torch import Tensor
 
 from tamis.loop import Recipe
+from tamis.observe.calibration import pooled, scale_and_transition
 from tamis.observe.features import logits
 from tamis.observe.out_of_fold import folds_of
-from tamis.observe.posterior import KNOWING, explained, transition
+from tamis.observe.posterior import KNOWING, explained, transition, true_label
 from tamis.separation.student import Network, Student
 from tamis.types import Arrays, Costs, TamisError, generator
 
@@ -52,6 +54,7 @@ class Evidence:
             what its pass knew; out of fold where the fold is its own, in training elsewhere. Or None.
         weights: ``[F]``, how much each of them is to be heard; None: all alike.
         matrix: ``[K, K]`` float64, P(given | true) as the networks trained through it, or None.
+        found: ``[K, K]`` float64, the same as further networks are to learn through it, or None: see :func:`one_run`.
         costs: what it took, in examples.
         confidence, variability: ``[N]`` float32, mean and standard deviation over looks of p(given label) in [0, 1], as
             the networks say it of the true class: the axes of a data map; or None.
@@ -68,6 +71,7 @@ class Evidence:
     confidence: Tensor | None = None
     variability: Tensor | None = None
     weights: Tensor | None = None
+    found: Tensor | None = None
 
 
 def gather_evidence(
@@ -114,9 +118,9 @@ def gather_evidence(
     first = keep("first", lambda: one_run(data, network, recipe=recipe, passes=passes, seed=seed, progress=mine))
     if folds == 0:
         return first
-    assert first.matrix is not None
+    assert first.found is not None
     second = cross_fit(
-        data, network, first.matrix, recipe=recipe, folds=folds, passes=fold_passes, seed=seed + 1,
+        data, network, first.found, recipe=recipe, folds=folds, passes=fold_passes, seed=seed + 1,
         progress=_part(progress, passes / whole, 1), keep=keep,
     )  # fmt: skip
     return replace(
@@ -137,7 +141,11 @@ def one_run(
     """One run through a matrix that it estimates itself: the cost of training, and no pass more.
 
     A look is the training pass itself, before the pass's own update, from the second on. The matrix is estimated after
-    each of the first passes, from all looks so far, and held from then on.
+    each of the first passes, from all looks so far, and held from then on. So soon a network is not as sure as it may
+    be, and EM takes its doubt for right labels: with a scale for it, by likelihood, and classes pooled as far as chance
+    can explain that they differ, the same looks say more truly how many labels are wrong. That matrix is ``found``, for
+    networks that begin afresh; this run goes on through the other one, which is too near to the identity and does no
+    harm where the noise depends on the example.
 
     Fails when: read as a noise rate: the network has trained on what it is asked about, so the rate comes out low.
     """
@@ -158,15 +166,24 @@ def one_run(
         own.see(p.gather(1, y[:, None])[:, 0], seen)
         if number < SETTLED:
             known = looks > 0
-            student.matrix = transition(mean[known] / looks[known, None], y[known], student.matrix, rounds=5)
+            p = mean[known] / looks[known, None]
+            matrix = student.matrix = transition(p, y[known], student.matrix, rounds=5)
+            found = _found(p, y[known], matrix) if number == SETTLED - 1 else None
         if progress is not None:
             progress((number + 1) / passes)
     unknown = looks == 0
     average = torch.where(unknown[:, None], 1 / classes, mean / looks.clamp(min=1)[:, None])
     return Evidence(
         y, own.loss(), looks, None, average, student.matrix, student.sieve.costs, view.mean()[None], *own.map(),
-        view.weight[None],
+        view.weight[None], found,
     )  # fmt: skip
+
+
+def _found(p: Tensor, given: Tensor, matrix: Tensor) -> Tensor:
+    """The matrix by what was said ``[n, K]``, made as sure as the given labels bear out; classes pooled."""
+    scale, found = scale_and_transition(p.clamp(min=1e-12).log(), given, matrix)
+    surer = (scale * p.double().clamp(min=1e-12).log()).softmax(1)
+    return pooled(found, true_label(surer, found, given).sum(0))
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from tamis.observe.calibration import agreement, anchored, at_rate, confusion, doubted, pooled, scale_and_transition
+from tamis.observe.calibration import (
+    AT_MOST,
+    agreement,
+    anchored,
+    at_rate,
+    confusion,
+    doubted,
+    pooled,
+    scale_and_transition,
+    sureness,
+)
 from tamis.observe.mixture import high_component
-from tamis.observe.posterior import flag, transition, true_label
+from tamis.observe.posterior import flag, sample, transition, true_label
 from tamis.separation.evidence import Evidence
 from tamis.separation.kinds import tell_kinds
 from tamis.separation.words import ORDER, SHOWN, named, reasons
@@ -20,7 +29,6 @@ from tamis.types import TamisError
 if TYPE_CHECKING:
     import polars as pl
 
-SURER = 1.1  # of the log-odds: a mean over networks, each with its doubt, is too near to the rate
 CAUTION = 0.4  # of the way from the rate to the low end of its interval: to a list, a rate too high does more harm
 AGREED = 0.85  # of the examples; networks that agree on fewer were seen to flag up to three times the clean ones asked
 
@@ -83,10 +91,11 @@ def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float =
 
     The transition matrix T and one scale of all logits are estimated by the likelihood of the given labels; then, for
     each example, ``p_mislabeled = 1 - p(y | x, y)`` with ``p(i | x, y) ~ p(i | x) T[i, y]``, averaged over networks by
-    their weights, each taken for a tenth less sure than it sounds. Their mean is brought to the noise rate, which is
-    estimated from the surest examples of every class alone. Flagged are the most examples among which a share of at
-    most ``fdr`` is expected to be clean, were the rate nearer to the low end of its interval. With losses alone, a beta
-    mixture of two components gives the probability, and no label is suggested. The other kinds have a sign each
+    their weights, each taken for a tenth less sure than it sounds. How much surer their mean may be, the network tells
+    that did not train on the example (:func:`~tamis.observe.calibration.sureness`). It is brought to the noise rate,
+    which is estimated from the surest examples of every class alone. Flagged are the most examples among which a share
+    of at most ``fdr`` is expected to be clean, were the rate nearer to the low end of its interval. With losses alone,
+    a beta mixture of two components gives the probability, and no label is suggested. The other kinds have a sign each
     (:func:`~tamis.separation.kinds.tell_kinds`); their probabilities say how far past its threshold an example is, and
     are not calibrated.
 
@@ -180,37 +189,54 @@ def _by_loss(evidence: Evidence) -> Tensor:
 
 def _bayes(evidence: Evidence, p: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[float, float] | None]:
     """Probability of a wrong label ``[N]``, posterior of the true ``[N, K]``, the transition, the rate's interval."""
-    given, scale, matrix = evidence.label, 1.0, evidence.matrix
+    given = evidence.label
     if evidence.fold is None:  # in training: the likelihood would find the networks not sure enough, and no noise
-        matrix = transition(p, given, matrix)
-    else:
-        scale, matrix = scale_and_transition(p.clamp(min=1e-12).log(), given, matrix)
-        p = p.double().clamp(min=1e-12).pow(scale)
-        p = p / p.sum(1, keepdim=True)
-    matrix = pooled(matrix, true_label(p, matrix, given).sum(0))
-    usual = confusion(p)
-    posterior = torch.zeros(p.shape, dtype=torch.float64)
-    for said, weight in _opinions(evidence, p, scale):
-        posterior += weight * true_label(doubted(said, usual), matrix, given)
-    wrong = 1 - posterior.gather(1, given[:, None])[:, 0]
-    if evidence.fold is None:
+        matrix = transition(p, given, evidence.matrix)
+        matrix = pooled(matrix, true_label(p, matrix, given).sum(0))
+        posterior = true_label(doubted(p, confusion(p)), matrix, given)
         rate = _rate(p, given, anchored(p, given, rounds=0))
-        return at_rate(wrong, rate), posterior, matrix, None
+        return at_rate(_wrong(posterior, given), rate), posterior, matrix, None
+    scale, matrix = scale_and_transition(p.clamp(min=1e-12).log(), given, evidence.matrix)
+    p = p.double().clamp(min=1e-12).pow(scale)
+    p = p / p.sum(1, keepdim=True)
+    matrix = pooled(matrix, true_label(p, matrix, given).sum(0))
+    alone = true_label(p, matrix, given)
+    if evidence.views is None:
+        posterior, surer = true_label(doubted(p, confusion(p)), matrix, given), 1.0
+    else:
+        posterior, surer = _heard(evidence, evidence.views, evidence.fold, scale, p, matrix, _wrong(alone, given))
     rate = _rate(p, given, anchored(p, given))
     parts = [(p[mine], given[mine]) for mine in (evidence.fold == k for k in evidence.fold.unique())]
     folds = [_rate(*part, anchored(*part)) for part in parts]
-    by_likelihood = float((1 - true_label(p, matrix, given).gather(1, given[:, None])).mean())
-    return at_rate(wrong, rate, SURER), posterior, matrix, _interval(rate, folds, by_likelihood)
+    interval = _interval(rate, folds, float(_wrong(alone, given).mean()))
+    return at_rate(_wrong(posterior, given), rate, surer), posterior, matrix, interval
 
 
-def _opinions(evidence: Evidence, p: Tensor, scale: float) -> Iterator[tuple[Tensor, float]]:
-    """What each network says ``[N, K]``, and its weight, of sum 1; networks that trained on all say nothing alone."""
-    if evidence.views is None or evidence.fold is None:
-        yield p, 1.0
-        return
-    weights = torch.ones(len(evidence.views)) if evidence.weights is None else evidence.weights
-    for view, weight in zip(evidence.views, (weights.double() / weights.double().sum()).tolist(), strict=True):
-        yield (scale * view.double()).softmax(1), weight
+def _heard(
+    evidence: Evidence, views: Tensor, fold: Tensor, scale: float, p: Tensor, matrix: Tensor, witness: Tensor
+) -> tuple[Tensor, float]:
+    """The posterior ``[N, K]`` as all networks see it, by their weights, and how much surer it may be.
+
+    The ``witness`` ``[N]`` is what the network that did not train on an example says of its label; what the others say
+    is judged by it.
+    """
+    given, usual = evidence.label, confusion(p)
+    weights = torch.ones(len(views)) if evidence.weights is None else evidence.weights
+    posterior, others, heard = torch.zeros_like(p), torch.zeros_like(witness), torch.zeros_like(witness)
+    for k, (view, weight) in enumerate(zip(views, (weights.double() / weights.double().sum()).tolist(), strict=True)):
+        said = true_label(doubted((scale * view.double()).softmax(1), usual), matrix, given)
+        counts = weight * (fold != k).double()
+        posterior += weight * said
+        others += counts * _wrong(said, given)
+        heard += counts
+    asked = sample(given, AT_MOST)
+    asked = asked[heard[asked] > 0]
+    return posterior, sureness((others / heard)[asked], witness[asked])
+
+
+def _wrong(posterior: Tensor, given: Tensor) -> Tensor:
+    """``[N]``, how probably the given label is not the true one."""
+    return 1 - posterior.gather(1, given[:, None])[:, 0]
 
 
 def _rate(p: Tensor, given: Tensor, matrix: Tensor) -> float:
