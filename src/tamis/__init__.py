@@ -14,7 +14,9 @@ from tamis.selection import policies, rules, schedules
 from tamis.selection.cost import PriceList, measure_prices
 from tamis.selection.policy import Policy
 from tamis.separation.evidence import Evidence, gather_evidence
+from tamis.separation.one_run import separate_one_run
 from tamis.separation.separate import Verdicts, separate
+from tamis.separation.watch import Watch
 from tamis.sieve import Sieve
 from tamis.types import Arrays, Costs, Kind, Observation, Record, Selection, TamisError, Truth
 
@@ -40,6 +42,7 @@ __all__ = [
     "TamisError",
     "Truth",
     "Verdicts",
+    "Watch",
     "audit",
     "gather_evidence",
     "measure_prices",
@@ -49,6 +52,7 @@ __all__ = [
     "schedules",
     "scores",
     "separate",
+    "separate_one_run",
     "signals",
 ]
 

@@ -11,20 +11,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tamis.loop import Recipe
-from tamis.observe.calibration import anchored, at_rate, confusion, doubted, pooled
+from tamis.observe.calibration import at_rate, confusion, doubted, pooled
 from tamis.observe.posterior import flag, true_label
 from tamis.separation.evidence import Evidence
 from tamis.separation.separate import Verdicts
 from tamis.separation.student import Network, Student
+from tamis.separation.watch import Watch
 from tamis.separation.words import SHOWN, named
 from tamis.types import Arrays, Costs, TamisError
 
-EARLY = (1, 4)  # of ten passes: after the first a network knows the classes, after the fourth it knows the labels
-SCALE = 1.5  # of the mean logits: some of the passes that they are a mean of knew little
 DOUBT = 0.5  # of the network's word, which it was told in part: see tamis.observe.calibration.doubted
 SURER = 1.5  # of the log-odds: so much doubt ranks best and leaves every probability too near to the rate
 
@@ -87,30 +85,13 @@ def watch_one_run(
     Fails when: the run is so short, or its first passes so slow, that the early ones know nothing; or so long that
     wrong labels are learnt within a tenth of it.
     """
-    if passes < 3:
-        raise TamisError(f"passes is {passes}, but a run is read by its early passes and all of them: at least 3.")
     n, y, model = len(data.y), data.y.cpu(), network(seed)
-    first, last = (max(1, round(edge * passes / 10)) for edge in EARLY)
-    total, early = torch.zeros(n, data.classes), torch.zeros(n, data.classes)
-    looks, early_looks, loss = torch.zeros(n), torch.zeros(n), torch.zeros(n)
+    watch, everybody = Watch(n, data.classes, passes), torch.arange(n)
 
     def see(number: int, said: Tensor) -> None:
-        met = said.isfinite().all(1)
-        z = torch.where(met[:, None], said, 0.0)
-        total.add_(z)
-        looks.add_(met)
-        loss.add_(F.cross_entropy(z, y, reduction="none") * met)
-        if first <= number < max(last, first + 1):
-            early.add_(z.softmax(1) * met[:, None])
-            early_looks.add_(met)
+        watch.see(everybody, said, y, number)
 
-    costs = plain_run(data, model, see, recipe=recipe, passes=passes, seed=seed, progress=progress)
-    known, times = early_looks > 0, looks.clamp(min=1)[:, None]
-    matrix = anchored(early[known] / early_looks[known, None], y[known], rounds=0)
-    return Evidence(
-        y, torch.where(looks > 0, loss / times[:, 0], torch.nan), looks, None, (SCALE * total / times).softmax(1),
-        matrix, costs,
-    )  # fmt: skip
+    return watch.evidence(plain_run(data, model, see, recipe=recipe, passes=passes, seed=seed, progress=progress))
 
 
 def separate_one_run(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
