@@ -529,3 +529,43 @@ def test_an_order_by_label_does_not_hide_one_from_the_matrix(monkeypatch: pytest
     part = passes(Guard(), logits[order], given[order], 3)[-1]
     assert torch.allclose(part["matrix"], whole["matrix"], atol=0.08)
     assert bool((part["matrix"].sum(0) > 0).all())
+
+
+def test_a_matrix_is_not_held_while_a_pass_explains_much_more_than_the_one_before() -> None:
+    given = torch.arange(400) % 4
+    for settle, sure, passes in ((2, (0.1, 0.2, 0.3, 0.31), 4), (2, (0.1, 0.2, 0.4, 0.8), 4), (1, (0.1, 0.2), 1)):
+        guard = Guard(settle=settle, floor=0.0)
+        state = guard.init(400, 4)
+        seen = 0
+        for each in sure:
+            guard.observe(state, torch.arange(400), each * 4.0 * torch.eye(4)[given], given)
+            state = guard.after_pass(state)
+            seen += 1
+            if bool(state["held"]):
+                break
+        assert (seen, bool(state["held"])) == (passes, True) or sure[-1] == 0.8, (settle, sure)
+    assert not math.isfinite(float(Guard().after_pass(Guard().init(4, 2))["growth"]))
+
+
+@pytest.mark.parametrize(("share", "shift", "seed"), [(0.03, 3.0, 0), (0.03, 3.0, 1), (0.1, 3.0, 0)])
+def test_a_rare_class_is_not_taken_for_wrong_labels_of_a_common_one(share: float, shift: float, seed: int) -> None:
+    """Two classes, clean: were the start blind to how rare a label is, the common class would explain it away."""
+    draw = torch.Generator().manual_seed(seed)
+    y = (torch.rand(4000, generator=draw) < share).long()
+    x = torch.randn(4000, 10, generator=draw)
+    x[:, 0] += shift * y
+    recall = {}
+    for name in ("uniform", "guarded"):
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(torch.nn.Linear(10, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        sieve = tamis.Sieve(4000, name, budget=8)
+        while not sieve.done:
+            for index in map(torch.tensor, sieve.batches(64)):
+                sieve.loss(index, model(x[index]), y[index]).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        recall[name] = float((model(x).argmax(1) == 1)[y == 1].double().mean())
+    assert sieve.notes[-1]["now"] == "plain"
+    assert sieve.notes[-1]["noise_rate"] < 0.05  # type: ignore[operator]
+    assert recall["guarded"] > recall["uniform"] - 0.15

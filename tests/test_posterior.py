@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.observe.posterior import corrected_loss, explained, flag, knowable, sample, transition, true_label
+from tamis.observe.posterior import beginning, corrected_loss, explained, flag, knowable, sample, transition, true_label
 from tamis.types import TamisError
 
 T = torch.tensor([[0.7, 0.3, 0.0], [0.1, 0.8, 0.1], [0.0, 0.0, 1.0]], dtype=torch.float64)
@@ -141,3 +141,28 @@ def test_what_is_fitted_to_has_every_label_in_its_share_whatever_the_order() -> 
     assert counts[2] >= 1
     assert torch.equal(sample(label, 10_000), torch.arange(10_000))
     assert torch.equal(at, sample(label, 1000))
+
+
+@given(st.lists(st.integers(0, 5000), min_size=2, max_size=12))
+@settings(deadline=None, max_examples=100)
+def test_the_beginning_is_a_transition_that_favours_the_diagonal_and_knows_rare_labels(counts: list[int]) -> None:
+    labels = torch.tensor(counts)
+    t, k, total = beginning(labels), len(counts), sum(counts)
+    assert torch.allclose(t.sum(1), torch.ones(k, dtype=torch.float64))
+    assert bool((t.diagonal() >= 0.6 - 1e-12).all())
+    assert bool((t.diagonal() > (t - torch.eye(k) * t.diagonal()).max(1).values).all())
+    for j, count in enumerate(counts):
+        beside = t[(j + 1) % k, j]
+        if count * 0.8 >= total * 0.4 / (k - 1) or total == 0:  # no rarer than others
+            assert beside == 0.4 / (k - 1), "as it is where nothing is known"
+        else:
+            assert beside <= 0.4 / (k - 1)
+        if total > 500 and count * 4 < total / k:  # surely rare
+            assert beside == pytest.approx(0.8 * (count + 1) / (total + k))
+
+
+def test_the_beginning_of_alike_labels_is_the_same_bit_for_bit() -> None:
+    blind = torch.full((10, 10), 0.4 / 9, dtype=torch.float64).fill_diagonal_(0.6)
+    for counts in (torch.zeros(10), torch.full((10,), 2000), torch.tensor([9, 13, 12, 14, 6, 15, 17, 12, 13, 17])):
+        assert torch.equal(beginning(counts), blind)
+    assert beginning(torch.tensor([7])).tolist() == [[1.0]]

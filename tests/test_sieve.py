@@ -477,7 +477,7 @@ def test_top_k_trains_on_the_highest_losses() -> None:
 def test_bad_budgets_are_refused(kwargs: dict[str, object], words: str) -> None:
     with pytest.raises(TamisError, match=words):
         tamis.Sieve(N, policies.uniform(), **kwargs)  # type: ignore[arg-type]
-    with pytest.raises(TamisError, match="0 examples"):
+    with pytest.raises(TamisError, match="is 0, but it must be a whole number of at least 1"):
         tamis.Sieve(0, policies.uniform(), budget=1)
     with pytest.raises(TamisError, match="none is left"):
         list(tamis.Sieve(3, policies.uniform(), budget=1).batches(B, drop_last=True))

@@ -149,5 +149,5 @@ class Drawing:
             raise TamisError(f"the state was saved with batches of {batch}, but this Sieve serves {self.batch}.")
         self.batch = batch if self.batch is None else self.batch
         self.plan, self._astray = None if state["plan"] is None else Plan(*state["plan"]), None
-        self._ahead.clear()
+        self._ahead = deque()
         self._touched = self.consumed >= self.length

@@ -30,8 +30,11 @@ class Guarding:
         self._window = Window()
         self.notes: list[Note] = []
 
-    def plan(self, plan: Plan, epoch: int) -> Plan:
-        """What is left of an epoch's plan, in its order, once the pass before it is taken in."""
+    def plan(self, plan: Plan, epoch: int, least: int = 1) -> Plan:
+        """What is left of an epoch's plan, in its order, once the pass before it is taken in.
+
+        Where fewer than ``least`` would be, the least probably wrong of those left out fill it up.
+        """
         guard = self._policy.guard
         if guard is None or self._state is None:
             return plan
@@ -42,32 +45,39 @@ class Guarding:
         if trains is None:
             return plan
         kept = trains[plan.order]
+        if (short := least - int(kept.sum())) > 0:
+            out = (~kept).nonzero().squeeze(1)
+            kept[out[self._state["wrong"].cpu()[plan.order[out]].argsort(stable=True)[:short]]] = True
         return plan._replace(
             order=plan.order[kept],
             multiplier=None if plan.multiplier is None else plan.multiplier[kept.to(plan.multiplier.device)],
             selected=True,
         )
 
-    def losses(self, seen: Observation, outputs: Any, losses: Tensor) -> Tensor:
-        """The ``[b]`` losses that are trained by instead of ``losses``; takes in what was ``seen``.
+    def check(self, classifies: bool) -> None:
+        """Before a step is counted: whether outputs and targets are a classifier's.
 
         Raises:
-            TamisError: the outputs and targets are not a classifier's.
+            TamisError: they are not, and there is a guard.
         """
-        guard = self._policy.guard
-        if guard is None:
-            return losses
-        if seen.logits is None or seen.target is None:
+        if self._policy.guard is not None and not classifies:
             raise TamisError(
                 f"{self._policy.label} needs logits [b, K] and labels [b] int64, but the model's outputs and targets "
                 "are not these; take another policy."
             )
+
+    def losses(self, seen: Observation, outputs: Any, losses: Tensor) -> Tensor:
+        """The ``[b]`` losses that are trained by instead of ``losses``; takes in what was ``seen``."""
+        guard = self._policy.guard
+        if guard is None or seen.logits is None or seen.target is None:
+            return losses
         if self._state is None:
             self._state = guard.init(self._n, seen.logits.shape[1])
         if self._state["said"].device != seen.logits.device:
             self._state = {k: v.to(seen.logits.device) if v.ndim else v for k, v in self._state.items()}
         if bool(self._state["plain"]):
             return losses
+        guard.meet(self._state, seen.target)
         losses = guard.losses(self._state, seen.index, outputs, seen.target)
         said = (seen.logits, seen.target)
         if seen.logits.device.type == "cpu":  # an accelerator runs ahead by itself

@@ -43,11 +43,15 @@ class Looking:
     ) -> Observation:
         """Logits and targets are observed where they are a classifier's: ``[b, K]`` and ``[b]`` whole numbers."""
         given = {name: self._of(value, index).to(losses.device) for name, value in self.given.items()} or None
-        scored = isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] >= 2
-        labels = isinstance(y, Tensor) and y.ndim == 1 and y.dtype == torch.int64
-        if not (self._classifier and scored and labels):
+        if not self.classifies(outputs, y):
             return Observation(index, losses, None, None, features, step, phase, given)
         return Observation(index, losses, outputs.detach(), y, features, step, phase, given)
+
+    def classifies(self, outputs: Any, y: Any) -> bool:
+        """Whether logits ``[b, K]`` and labels ``[b]`` are seen."""
+        scored = isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] >= 2
+        labels = isinstance(y, Tensor) and y.ndim == 1 and y.dtype == torch.int64
+        return self._classifier and scored and labels
 
     def look(
         self, model: nn.Module, index: Tensor, x: Batch, y: Batch, *, step: int, scale: float = 1.0, tap: bool = False
@@ -115,6 +119,10 @@ def _smaller(x: Batch, scale: float) -> Tensor:
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
+NOBODY = -(1 << 62)
+"""No label: what torch leaves out of a loss unless it is told not to would be a step over fewer examples, unsaid."""
+
+
 def _cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     if not isinstance(outputs, Tensor) or not isinstance(y, Tensor):
         raise TamisError(
@@ -128,4 +136,21 @@ def _cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
             f"the outputs are {list(outputs.shape)}, a single logit, but cross-entropy needs one for each class; give "
             "the Sieve a loss_fn such as binary cross-entropy with reduction='none'."
         )
-    return F.cross_entropy(outputs, y, reduction="none")
+    labels = y.ndim == outputs.ndim - 1 and not y.is_floating_point()
+    if outputs.ndim == 1 or not (labels or y.shape == outputs.shape):
+        raise TamisError(
+            f"cross-entropy needs logits [b, K] and labels [b] int64, but these are {list(outputs.shape)} and "
+            f"{list(y.shape)} {y.dtype}{'; use y.squeeze(1)' if y.ndim > 1 and y.shape[1] == 1 else ''}. For another "
+            "loss give the Sieve a loss_fn=(outputs, y) -> [b]."
+        )
+    if y.shape == outputs.shape and not y.is_floating_point():
+        raise TamisError(
+            f"the labels are {list(y.shape)} whole numbers; use y.argmax(1), or y.float() for soft labels."
+        )
+    try:
+        return F.cross_entropy(outputs, y, reduction="none", ignore_index=NOBODY)
+    except IndexError:
+        raise TamisError(
+            f"the labels reach from {int(y.min())} to {int(y.max())}, but with {outputs.shape[1]} logits they lie in "
+            f"0..{outputs.shape[1] - 1}; leave out who has none (exclude=), as nothing is ignored here."
+        ) from None

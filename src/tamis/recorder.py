@@ -110,7 +110,7 @@ class Recorder:
                 f"the state has no record of {', '.join(sorted(missing))}; it was saved with other scores."
             )
         self.scores = [score for score in self.scores if score.name in state["scores"]]
-        self._asked.clear()
+        self._asked = {}
         self._states = {score.name: _copy(state["scores"][score.name]) for score in self.scores}
         self._trained = _copy(state["trained"])
         self._device = next(iter(self._trained.values())).device

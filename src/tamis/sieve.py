@@ -17,6 +17,7 @@ The loop it serves, in pseudo-code, with what the Sieve does at each place::
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,16 +26,15 @@ import torch
 from torch import Tensor, nn
 
 from tamis.drawing import Drawing, Plan
+from tamis.entrance import candidates, the_budget, the_given, the_policy, the_scores, who, whole
 from tamis.guarding import Guarding
 from tamis.judging import Chosen, Judge
 from tamis.looking import Looking, LossFn
 from tamis.nested import Batch
-from tamis.observe import scores as published
 from tamis.observe.scores import Score
 from tamis.planning import form_plan
 from tamis.recorder import Recorder
 from tamis.selection.cost import ASSUMED, PriceList
-from tamis.selection.policies import policy as read_policy
 from tamis.selection.policy import Policy
 from tamis.selection.schedules import Progress
 from tamis.types import Costs, TamisError
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 Unit = Literal["cost", "passes"]
+PARTS = {"drawing": "_drawing", "judge": "_judge", "recorder": "recorder", "guarding": "_guarding"}
+"""What has a state of its own, by its name in the Sieve's."""
+NEWER = ("exclude",)
+"""What states of earlier versions did not know of themselves."""
 
 
 class Sieve:
@@ -90,26 +94,19 @@ class Sieve:
         given: Mapping[str, Tensor] | None = None,
         exclude: Tensor | None = None,
     ) -> None:
-        policy = read_policy(policy) if isinstance(policy, str) else policy
-        if seed < 0:
-            raise TamisError(f"seed is {seed}, but a seed is a whole number of at least 0.")
-        if n < 1:
-            raise TamisError(f"the training set has {n} examples, but a Sieve needs at least one.")
-        if not (budget > 0 and np.isfinite(budget)):
-            raise TamisError(f"budget is {budget!r}, but it must be a finite number above 0, in {unit}.")
-        if unit not in ("cost", "passes"):
-            raise TamisError(f"unit is {unit!r}, but a budget is counted in 'cost' or in 'passes'.")
-        if policy.needs.irreducible is not None and "irreducible_loss" not in (given or {}):
-            raise TamisError(f"{policy.label} needs given={{'irreducible_loss': [n]}}; see tamis.providing.provide.")
+        policy = the_policy(policy)
+        n = self.n = whole("n, how many examples there are,", n, 1)
+        self.seed = whole("seed", seed, 0)
+        self.policy, self.budget, self.unit, self.prices = policy, the_budget(budget, unit), unit, prices
+        values, self._candidates = the_given(policy, given, n), candidates(exclude, n)
         if policy.guard is not None and loss_fn is not None:
             raise TamisError(
                 f"{policy.label} trains by a loss of its own, of logits [b, K] and labels [b]; leave loss_fn out, or "
                 "take another policy where there are none, as in regression."
             )
-        self.n, self.policy, self.budget, self.unit, self.seed, self.prices = n, policy, budget, unit, seed, prices
         self.costs = Costs()
         self.selected_steps = 0.0
-        wanted = list(record) if record is not None else published.default()
+        wanted = the_scores(record)
         if isinstance(policy.priority, Score) and policy.priority.name not in [score.name for score in wanted]:
             wanted.append(policy.priority)
         own = [policy.priority.name] if isinstance(policy.priority, Score) else []
@@ -117,16 +114,9 @@ class Sieve:
         self.recorder = Recorder(n, wanted, required=required, looks=policy.needs.refresh > 0)
         # What another loss function is given need not be a classifier's logits and labels, unless scores ask for them.
         classifier = loss_fn is None or any(s.needs for s in wanted if s.name in self.recorder.required)
-        self._looking = Looking(n, loss_fn, classifier, given or {})
-        self._drawing, self._judge = Drawing(), Judge(policy, seed, n)
-        self._guarding = Guarding(policy, n, seed)
-        if exclude is not None:
-            exclude = torch.as_tensor(exclude)
-            if exclude.dtype != torch.bool or exclude.shape != (n,):
-                raise TamisError(f"exclude must be [{n}] bool, but it is {list(exclude.shape)} {exclude.dtype}.")
-        self._candidates = torch.arange(n) if exclude is None else (~exclude.cpu()).nonzero().squeeze(1)
-        if len(self._candidates) == 0:
-            raise TamisError("every example is excluded, so there is nothing to train on.")
+        self._looking = Looking(n, loss_fn, classifier, values)
+        self._drawing, self._judge = Drawing(), Judge(policy, self.seed, n)
+        self._guarding = Guarding(policy, n, self.seed)
 
     # What has been spent -----------------------------------------------------------------------------------------
 
@@ -181,9 +171,9 @@ class Sieve:
         self._drawing.serve(batch)
         return Batches(self, batch, drop_last)
 
-    def _form_plan(self, epoch: int) -> Plan:
+    def _form_plan(self, least: int, epoch: int) -> Plan:
         plan = form_plan(self._judge, self.recorder, self._candidates, epoch, self._progress)
-        plan = self._guarding.plan(plan, epoch)
+        plan = self._guarding.plan(plan, epoch, least)
         self.costs += Costs(selections=int(plan.selected))
         return plan
 
@@ -242,6 +232,7 @@ class Sieve:
         index = torch.as_tensor(index)
         b = index.shape[0] if index.ndim else 0
         losses = self._looking.losses(outputs, y)
+        self._guarding.check(self._looking.classifies(outputs, y))
         if self.policy.level == "epoch":
             if self._drawing.look_next:
                 raise TamisError(f"{self.policy.label} drew this batch for a look: call select, which answers None.")
@@ -307,16 +298,19 @@ class Sieve:
         Raises:
             TamisError: a state of another run, by what differs.
         """
-        theirs, ours = state["identity"], self._identity()
+        theirs, ours = state.get("identity"), self._identity()
+        if not isinstance(theirs, Mapping):
+            raise TamisError("this is no state of a Sieve; hand over what sieve.state_dict() gave.")
         for name, value in ours.items():
-            if theirs.get(name) != value:
+            if theirs.get(name, value if name in NEWER else None) != value:
                 raise TamisError(f"the state was saved with {name} {theirs.get(name)!r}, but this Sieve has {value!r}.")
-        self._drawing.load_state_dict(state["drawing"])
-        self._judge.load_state_dict(state["judge"])
-        self.recorder.load_state_dict(state["recorder"])
+        parts = {name: copy(getattr(self, at)) for name, at in PARTS.items()}
+        for name, part in parts.items():
+            if name in state:  # states of earlier versions have no guarding
+                part.load_state_dict(state[name])
+        for name, part in parts.items():  # only now, that all could be read
+            setattr(self, PARTS[name], part)
         self._looking.given = dict(state["given"])
-        if "guarding" in state:  # states of earlier versions have none
-            self._guarding.load_state_dict(state["guarding"])
         self.costs = Costs(*state["costs"])
         self.selected_steps = state["selected_steps"]
 
@@ -324,6 +318,7 @@ class Sieve:
         return {
             "n": self.n, "policy": self.policy.label, "budget": self.budget, "unit": self.unit, "seed": self.seed,
             "guard": None if self.policy.guard is None else repr(self.policy.guard),  # one that was added has no label
+            "exclude": who(self._candidates, self.n),
             "prices": (self.prices.forward, self.prices.step, self.prices.select, self.prices.data),
         }  # fmt: skip
 
@@ -347,4 +342,5 @@ class Batches:
         def full() -> bool:
             return sieve._spent(*sieve._drawing.ahead) >= sieve.budget
 
-        return sieve._drawing.begin(self._batch, self._drop_last, sieve._form_plan, full)
+        form_plan = partial(sieve._form_plan, self._batch if self._drop_last else 1)
+        return sieve._drawing.begin(self._batch, self._drop_last, form_plan, full)

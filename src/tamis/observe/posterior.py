@@ -12,6 +12,7 @@ from torch import Tensor
 from tamis.types import TamisError, generator
 
 KNOWING = 3  # power of the nats that a pass explains, by which it counts: one that knows little is hardly heard
+WRONG_AT_FIRST, BELOW_CHANCE = 0.4, 0.8  # of a matrix before anything is known: see :func:`beginning`
 LEAST = 0.01  # nats that a pass counts as having explained: where all know nothing, all are heard alike
 
 
@@ -23,7 +24,7 @@ def transition(probabilities: Tensor, given: Tensor, start: Tensor | None = None
     Args:
         probabilities: ``[N, K]`` of the true class, by models that did not train on the row's example: in-sample ones
             agree with the given labels too often, and EM then finds no noise. given: ``[N]`` int64.
-        start: ``[K, K]``; None is .6 on the diagonal, which breaks the tie between a class and its permutations.
+        start: ``[K, K]``; None is :func:`beginning` of the given labels.
         rounds: of EM.
 
     Returns:
@@ -44,10 +45,8 @@ def transition(probabilities: Tensor, given: Tensor, start: Tensor | None = None
     Reference: Dawid & Skene 1979; Patrini et al. 2017, arXiv:1609.03683.
     """
     p, classes = checked(probabilities, given)
-    t = torch.full((classes, classes), 0.4 / max(1, classes - 1), dtype=torch.float64, device=p.device)
-    t.fill_diagonal_(0.6 if classes > 1 else 1.0)
-    t = t if start is None else start.to(p)
-    borne = torch.bincount(given, minlength=classes) > 0
+    counts = torch.bincount(given, minlength=classes)
+    t, borne = (beginning(counts) if start is None else start).to(p), counts > 0
     if rounds and bool(borne.any()) and not bool(borne.all()):
         t = _of_labels(t, borne)
     for _ in range(rounds):
@@ -57,6 +56,39 @@ def transition(probabilities: Tensor, given: Tensor, start: Tensor | None = None
         mass = counts.sum(1, keepdim=True)
         t = torch.where(mass > 1e-9, counts / mass.clamp(min=1e-9), t)
     return t
+
+
+def beginning(labels: Tensor) -> Tensor:
+    """The matrix before anything is known of the examples: .6 on the diagonal and the rest spread over the others.
+
+    That breaks the tie between a class and its permutations. But no class is taken to bear a rare label j more often
+    than four fifths of ``P(given = j)``, and the diagonal rises by what is spared: were a rare label a common mistake
+    of a large class, the large class would explain it, and nobody would be of the rare one. Rare is what surely bears
+    less than half of the share that each of the other labels has on average (3 standard deviations).
+
+    Args:
+        labels: ``[K]``, how many bear each label, as far as is known.
+
+    Returns:
+        ``[K, K]`` float64, rows summing to 1.
+
+    Example:
+        >>> beginning(torch.tensor([500, 500]))
+        tensor([[0.6000, 0.4000],
+                [0.4000, 0.6000]], dtype=torch.float64)
+        >>> beginning(torch.tensor([950, 50])).round(decimals=2)
+        tensor([[0.9600, 0.0400],
+                [0.4000, 0.6000]], dtype=torch.float64)
+    """
+    counts, classes = labels.double(), len(labels)
+    full, total = WRONG_AT_FIRST / max(1, classes - 1), counts.sum()
+    at_most = counts + 4.5 + 3 * (counts + 2.25).sqrt()  # of a Poisson mean
+    rare = at_most * BELOW_CHANCE < full * total
+    beside = torch.where(rare, BELOW_CHANCE * (counts + 1) / (total + classes), full)
+    spared = (full - beside).expand(classes, classes).clone().fill_diagonal_(0.0).sum(1)
+    t = beside.expand(classes, classes).clone()
+    t.diagonal().copy_(1 - WRONG_AT_FIRST + spared)
+    return t if classes > 1 else torch.ones_like(t)
 
 
 def true_label(probabilities: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
@@ -98,7 +130,8 @@ def corrected_loss(logits: Tensor, matrix: Tensor, given: Tensor, heard: Tensor 
 
     Reference: Patrini et al. 2017, arXiv:1609.03683; h is of this package.
     """
-    terms = logits.float().log_softmax(1) + matrix.to(logits.device, torch.float32).log().T[given].clamp(min=-30)
+    column = matrix.to(logits.device).T[given].to(torch.float32)  # of a thousand classes most rows are not asked for
+    terms = logits.float().log_softmax(1) + column.log().clamp(min=-30)
     return -torch.logsumexp(terms if heard is None else terms + heard, 1)
 
 

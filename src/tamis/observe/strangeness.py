@@ -15,6 +15,7 @@ BANDS = 8  # of the others, by energy
 CENTRAL = 0.75  # of a group is taken to be what it should be
 STEPS = 10  # of trimming; it settles in fewer
 ROWS = 16_384  # at a time
+ROOM = 16  # times the squares of all inputs are to be numbers: what takes sums of them has some to spare
 WIDEST = 1024  # inputs of more numbers are looked at through so many of their principal components
 
 
@@ -33,7 +34,7 @@ def profile(x: Tensor) -> Tensor:
         ``[N, F]`` float64, F at most 28.
 
     Raises:
-        TamisError: fewer than two examples, or numbers that are not finite.
+        TamisError: fewer than two examples, numbers that are not finite, or so large that their squares are not.
 
     Example:
         >>> x = torch.randn(50, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -116,6 +117,13 @@ def _axes(x: Tensor) -> tuple[Tensor, Tensor]:
         centred = part.detach().cpu().float().flatten(1) - mean
         seen = centred if mix is None else centred @ mix
         covariance += (seen.T @ seen).double()
+    spectral = x[0, 0].numel() if x.ndim == 4 else 1  # duplicates are sought in a picture's spectrum: larger by so much
+    room = torch.finfo(torch.float32).max / (ROOM * spectral)
+    if not float(covariance.trace()) < room:  # nor is it where it is no number
+        raise TamisError(
+            f"the inputs reach {float(x.detach().double().abs().max()):.2g}, and the squares of such numbers are too "
+            "large to be added up; standardise them, or leave out what stands for a missing number."
+        )
     variance, axes = torch.linalg.eigh(covariance / (len(x) - 1))
     variance, axes = variance.flip(0), axes.flip(1)
     kept = variance > 1e-6 * variance[0].clamp(min=1e-30)

@@ -15,12 +15,22 @@ import torch
 from torch import Tensor
 
 from tamis.observe.calibration import pooled, scale_and_transition
-from tamis.observe.posterior import KNOWING, corrected_loss, explained, knowable, sample, transition, true_label
+from tamis.observe.posterior import (
+    KNOWING,
+    beginning,
+    corrected_loss,
+    explained,
+    knowable,
+    sample,
+    transition,
+    true_label,
+)
 from tamis.selection.rule import State
 from tamis.types import TamisError, generator
 
 SURE = 0.9
 AT_MOST = 100_000  # examples that the matrix is fitted to
+PIECE = 1 << 22  # probabilities that are judged at once
 LEAST = math.log(1e-6)  # of a look: one that is sure of another class does not outweigh all the others
 ROUNDS = 5  # of EM after a pass: each starts where the one before ended
 SCALING = 6  # steps of a fifth by which what the network says may be made surer or less sure: threefold at most
@@ -37,7 +47,7 @@ class Guard:
         settle: passes after which the matrix may be held: later, what is memorised says "no noise".
         slowing: it is held after the first of them that leaves less than this share more explained of the given labels,
             in nats, than the pass before (earlier, what is not known yet passes for noise, or for none); or that raises
-            this share again: what is learnt then is learnt by heart.
+            this share again: what is learnt then is learnt by heart. With ``settle=1`` after the first pass, always.
         wrong: an example is left out of an epoch if its label is wrong with more than this probability.
         relook: the share of those left out that an epoch trains on all the same, so that the estimate cannot starve.
         heard: the trust in what was said, as a factor of the later losses, had the network known all that can be known
@@ -84,17 +94,19 @@ class Guard:
         """The state before anything was seen of ``n`` examples; ``n * (4 classes + 17)`` bytes.
 
         ``said`` ``[n, K]`` sums of log p(true class | x), each pass by its ``weight``, over ``looks`` ``[n]``;
-        ``given`` ``[n]`` the label, -1 until it was seen; ``matrix`` ``[K, K]`` P(given | true), which is trained
-        through; ``explained``, the nats of the labels that all this explains, and their last ``growth``; ``scale`` of
-        log p and ``found`` ``[K, K]``, by which labels are judged once both are ``held``, and the ``trust`` in what
-        was said, by which it enters the loss; ``wrong`` ``[n]`` p(label is wrong); ``out`` ``[n]`` bool.
+        ``given`` ``[n]`` the label, -1 until it was seen; ``borne`` ``[K]``, how many of the first pass bear each;
+        ``matrix`` ``[K, K]`` P(given | true), which is trained through; ``explained``, the nats of the labels that all
+        this explains, and their last ``growth``; ``scale`` of log p and ``found`` ``[K, K]``, by which labels are
+        judged once both are ``held``, and the ``trust`` in what was said, by which it enters the loss; ``wrong``
+        ``[n]`` p(label is wrong); ``out`` ``[n]`` bool.
         """
-        start = transition(torch.ones(0, classes, device=device), torch.zeros(0, dtype=torch.int64), rounds=0)
+        start = beginning(torch.zeros(classes, device=device))
         return {
-            "said": torch.zeros(n, classes, device=device),
-            "looks": torch.zeros(n, device=device),
-            "weight": torch.ones(()),
+            "said": torch.zeros(n, classes, dtype=torch.float32, device=device),
+            "looks": torch.zeros(n, dtype=torch.float32, device=device),
+            "weight": torch.ones((), dtype=torch.float32),
             "given": torch.full((n,), -1, dtype=torch.int64, device=device),
+            "borne": torch.zeros(classes, dtype=torch.float32, device=device),
             "matrix": start,
             "explained": torch.tensor(math.inf),
             "growth": torch.tensor(math.inf),
@@ -102,11 +114,17 @@ class Guard:
             "found": start,
             "trust": torch.zeros(()),
             "held": torch.zeros((), dtype=torch.bool),
-            "wrong": torch.zeros(n, device=device),
+            "wrong": torch.zeros(n, dtype=torch.float32, device=device),
             "out": torch.zeros(n, dtype=torch.bool, device=device),
             "passes": torch.zeros((), dtype=torch.int64),
             "plain": torch.zeros((), dtype=torch.bool),
         }
+
+    def meet(self, state: State, given: Tensor) -> None:
+        """Take in the labels ``[b]`` of a step, before its loss: in the first pass they are all that is known."""
+        if int(state["passes"]) == 0:
+            state["borne"].index_add_(0, given.to(state["borne"].device), torch.ones_like(given, dtype=torch.float32))
+            state["matrix"] = beginning(state["borne"])
 
     def observe(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> None:
         """Take in what a step said, before its own update: ``logits`` ``[b, K]`` and labels ``[b]`` of ``index``."""
@@ -114,7 +132,7 @@ class Guard:
         log_p = logits.detach().float().log_softmax(1).clamp(min=LEAST)
         finite = log_p.isfinite().all(1)  # what overflowed is no look
         state["said"].index_add_(0, at, torch.where(finite[:, None], log_p, 0.0) * state["weight"])
-        state["looks"].index_add_(0, at, finite * state["weight"])
+        state["looks"].index_add_(0, at, finite.float() * state["weight"])
         state["given"][at] = given
 
     def losses(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> Tensor:
@@ -161,8 +179,9 @@ class Guard:
         log_p, given = log_p[fitted], given[fitted]
         matrix = found = transition(log_p.softmax(1), given, state["matrix"], ROUNDS)
         nats, scale, trust = explained(log_p, given, matrix), 1.0, 0.0
-        growth = nats / float(state["explained"]) - 1
-        slows = growth < self.slowing or growth > float(state["growth"])
+        before = float(state["explained"])
+        growth = nats / before - 1 if math.isfinite(before) else math.inf  # nothing is before the first pass
+        slows = growth < self.slowing or growth > float(state["growth"]) or self.settle == 1
         held = int(state["passes"]) >= self.settle and slows
         if held:
             scale, found = scale_and_transition(log_p, given, matrix, SCALING)
@@ -182,7 +201,10 @@ class Guard:
 
     def _judged(self, state: State, known: Tensor) -> Tensor:
         """``[m]`` float32, p(label is wrong) of the ``known`` ``[n]``."""
-        return mislabeled(self._said(state, known).softmax(1), state["found"], state["given"][known])
+        pieces = known.nonzero().squeeze(1).split(max(1, PIECE // len(state["matrix"])))  # doubles of all are many
+        return torch.cat(
+            [mislabeled(self._said(state, at).softmax(1), state["found"], state["given"][at]) for at in pieces]
+        )
 
     def left_out(self, wrong: Tensor, given: Tensor, classes: int) -> Tensor:
         """``[n]`` bool: who is wrong with more than :attr:`wrong`, but of no class more than it has wrong labels.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Protocol, TypeVar
 
 import torch
@@ -21,8 +22,8 @@ from tamis.loop import Recipe
 from tamis.observe.calibration import pooled, scale_and_transition
 from tamis.observe.features import logits
 from tamis.observe.out_of_fold import folds_of
-from tamis.observe.posterior import KNOWING, explained, transition, true_label
-from tamis.separation.student import Network, Student
+from tamis.observe.posterior import KNOWING, beginning, explained, transition, true_label
+from tamis.separation.student import Network, Student, ready
 from tamis.types import Arrays, Costs, TamisError, generator
 
 Part = TypeVar("Part")
@@ -99,7 +100,8 @@ def gather_evidence(
         keep: given a name and how to make that part (an :class:`Evidence` or a :class:`Fold`), returns the part.
 
     Raises:
-        TamisError: too few passes to look twice, folds that leave less than a batch.
+        TamisError: data or labels that do not fit, too few passes to look twice, folds that leave less than a batch, a
+            network that does not give logits for these data or is the same one for two seeds.
 
     Example:
         >>> from torch import nn
@@ -112,7 +114,10 @@ def gather_evidence(
     Fails when: more than half of a class bears one other label; or examples are so few that (folds - 1)/folds of them
     teach a network little.
     """
-    recipe = recipe or Recipe.sized(len(data.y))
+    recipe, _ = ready(data, network, recipe, seed, folds)
+    _enough(passes)
+    if folds:
+        _enough(fold_passes, "fold_passes")
     whole = passes + fold_passes * max(0, folds - 1)
     mine = _part(progress, 0, passes / whole)
     first = keep("first", lambda: one_run(data, network, recipe=recipe, passes=passes, seed=seed, progress=mine))
@@ -147,13 +152,18 @@ def one_run(
     networks that begin afresh; this run goes on through the other one, which is too near to the identity and does no
     harm where the noise depends on the example.
 
+    Raises:
+        TamisError: as for :func:`gather_evidence`.
+
     Fails when: read as a noise rate: the network has trained on what it is asked about, so the rate comes out low.
     """
+    recipe, network = ready(data, network, recipe, seed)
     _enough(passes)
     n, classes = len(data.y), data.classes
-    recipe = recipe or Recipe.sized(n)
-    student = Student(data, network(seed), recipe, passes, seed, matrix=_start(classes))
-    y, mean, view = data.y.cpu(), torch.zeros(n, classes), _View(n, classes)
+    y = data.y.cpu()
+    start = beginning(torch.bincount(y, minlength=classes))
+    student = Student(data, network(seed), recipe, passes, seed, matrix=start)
+    mean, view = torch.zeros(n, classes), _View(n, classes)
     looks, own = torch.zeros(n), _Own(n)
     for number in range(passes):
         said, seen = student.one_pass()
@@ -221,14 +231,14 @@ def cross_fit(
     What it says of the others it says in training, before each pass's own update: no pass is made for it. Looks are
     averaged as log-probabilities, each by the cube of the nats that its pass explained in training: what is memorised
     late weighs less than where it was plainly wrong before.
+
+    Raises:
+        TamisError: as for :func:`gather_evidence`, or no folds.
     """
+    recipe, network = ready(data, network, recipe, seed, folds)
     _enough(passes)
-    n, y, recipe = len(data.y), data.y.cpu(), recipe or Recipe.sized(len(data.y))
+    n, y = len(data.y), data.y.cpu()
     fold = folds_of(y, folds, generator(seed, "folds"))
-    if n - int(torch.bincount(fold).max()) < recipe.batch:
-        raise TamisError(
-            f"{n} examples in {folds} folds leave less than a batch of {recipe.batch} to train on; lower the batch."
-        )
     parts = []
     for k in range(folds):
         student = Student(data, network(seed + k), recipe, passes, seed + k, matrix=matrix, held=fold == k)
@@ -313,14 +323,11 @@ def _joined(*parts: Tensor | None) -> Tensor:
     return torch.cat([part for part in parts if part is not None])
 
 
-def _start(classes: int) -> Tensor:
-    """The matrix before anything is known."""
-    return transition(torch.full((1, classes), 1 / classes), torch.zeros(1, dtype=torch.int64), rounds=0)
-
-
-def _enough(passes: int) -> None:
-    if passes < IGNORED + 2:
-        raise TamisError(f"passes is {passes}, but after the first every example is looked at twice: at least 3.")
+def _enough(passes: int, name: str = "passes") -> None:
+    if not isinstance(passes, Integral) or passes < IGNORED + 2:
+        raise TamisError(
+            f"{name} is {passes}, but after the first every example is looked at twice: a whole number, at least 3."
+        )
 
 
 def _part(progress: Callable[[float], None] | None, start: float, end: float) -> Callable[[float], None] | None:

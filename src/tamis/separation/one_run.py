@@ -17,8 +17,8 @@ from tamis.loop import Recipe
 from tamis.observe.calibration import at_rate, confusion, doubted, pooled
 from tamis.observe.posterior import flag, true_label
 from tamis.separation.evidence import Evidence
-from tamis.separation.separate import Verdicts
-from tamis.separation.student import Network, Student
+from tamis.separation.separate import Verdicts, check
+from tamis.separation.student import Network, Student, ready
 from tamis.separation.watch import Watch
 from tamis.separation.words import SHOWN, named
 from tamis.types import Arrays, Costs, TamisError
@@ -44,8 +44,12 @@ def plain_run(
 
     Returns:
         What it took: training and nothing else.
+
+    Raises:
+        TamisError: data or labels that do not fit, fewer examples than a batch, a model that gives no logits for them.
     """
-    student = Student(data, model, recipe or Recipe.sized(len(data.y)), passes, seed)
+    recipe, tried = ready(data, lambda _: model, recipe, seed)
+    student = Student(data, tried(seed), recipe, passes, seed)
     for number in range(passes):
         said, met = student.one_pass()
         see(number, torch.where(met[:, None] > 0, said, torch.nan))
@@ -74,7 +78,7 @@ def watch_one_run(
         recipe: how it is trained; None is :meth:`~tamis.loop.Recipe.sized`. progress: called with the fraction done.
 
     Raises:
-        TamisError: fewer than 3 passes.
+        TamisError: fewer than 3 passes; as for :func:`~tamis.separation.evidence.gather_evidence`.
 
     Example:
         >>> data = Arrays(torch.randn(60, 4), torch.arange(60) % 2, 2)
@@ -85,7 +89,8 @@ def watch_one_run(
     Fails when: the run is so short, or its first passes so slow, that the early ones know nothing; or so long that
     wrong labels are learnt within a tenth of it.
     """
-    n, y, model = len(data.y), data.y.cpu(), network(seed)
+    recipe, tried = ready(data, network, recipe, seed)
+    n, y, model = len(data.y), data.y.cpu(), tried(seed)
     watch, everybody = Watch(n, data.classes, passes), torch.arange(n)
 
     def see(number: int, said: Tensor) -> None:
@@ -108,7 +113,8 @@ def separate_one_run(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
         Verdicts as :func:`~tamis.separation.separate.separate` gives them, without an interval and the other kinds.
 
     Raises:
-        TamisError: evidence without probabilities or matrix, a target outside (0, 1).
+        TamisError: evidence without probabilities or matrix, rows that are no probabilities or of a single class, a
+            target outside (0, 1).
 
     Example:
         >>> p = torch.tensor([[0.95, 0.05]] * 6 + [[0.05, 0.95]] * 5 + [[0.97, 0.03]])
@@ -127,6 +133,7 @@ def separate_one_run(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
 
     if evidence.probabilities is None or evidence.matrix is None:
         raise TamisError("one run is read by its probabilities and its matrix, and this evidence lacks one of them.")
+    check(evidence)
     given, p = evidence.label, evidence.probabilities.double()
     matrix = pooled(evidence.matrix, true_label(p, evidence.matrix, given).sum(0))
     posterior = true_label(doubted(p, confusion(p), DOUBT), matrix, given)

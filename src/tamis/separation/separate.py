@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 CAUTION = 0.4  # of the way from the rate to the low end of its interval: to a list, a rate too high does more harm
+NAMED = 5  # classes in a sentence; the others are counted
+ROUNDING = 1e-2  # of a row's sum: what half precision may leave of thousands of classes, and no logits come near
 AGREED = 0.85  # of the examples; networks that agree on fewer were seen to flag up to three times the clean ones asked
 
 
@@ -86,7 +89,40 @@ def listed(p: Tensor, interval: tuple[float, float] | None, fdr: float) -> Tenso
     return flag(p, fdr)
 
 
-def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float = 0.05) -> Verdicts:
+def check(evidence: Evidence) -> None:
+    """That the probabilities of the evidence, where there are any, are probabilities of at least two classes.
+
+    Raises:
+        TamisError: another shape, one class, or a row that is none: not finite, below 0 or not summing to 1. What an
+            example was given that was never looked at need only be finite.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0]])
+        >>> check(Evidence(torch.tensor([0]), torch.zeros(1), torch.ones(1), probabilities=logits.softmax(1)))
+    """
+    p, given = evidence.probabilities, evidence.label
+    if p is None:
+        return
+    if p.ndim != 2 or len(p) != len(given):
+        raise TamisError(f"probabilities must be [N, K] for {len(given)} examples, but they are {list(p.shape)}.")
+    if p.shape[1] < 2:
+        raise TamisError("a wrong label is that of another class, but the probabilities are of one class: at least 2.")
+    if not len(p):
+        return
+    total, least = p.sum(1, dtype=torch.float64), p.amin(1)
+    looked = torch.nan_to_num(evidence.looks, nan=0.0) > 0
+    astray = ~total.isfinite() | (looked & (((total - 1).abs() > ROUNDING) | (least < -ROUNDING)))
+    if bool(astray.any()):
+        row = int(astray.nonzero()[0, 0])
+        finite = bool(total[row].isfinite())
+        mend = "give logits a softmax(1) first" if finite else "who was never looked at may have 1/K of each"
+        raise TamisError(
+            f"rows must be probabilities that sum to 1, but row {row} sums to {float(total[row]):.3g} with "
+            f"{float(least[row]):.3g} in it; {mend}."
+        )
+
+
+def separate(evidence: Evidence, *, features: Tensor | np.ndarray | None = None, fdr: float = 0.05) -> Verdicts:
     """What is the matter with each example, and how many labels are wrong: without clean data or a given noise rate.
 
     The transition matrix T and one scale of all logits are estimated by the likelihood of the given labels; then, for
@@ -102,12 +138,14 @@ def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float =
     Args:
         evidence: best from :func:`~tamis.separation.evidence.gather_evidence`, whose looks are out of fold.
         features: ``[N, ...]`` what the examples look like: the inputs themselves (pictures ``[N, C, H, W]``), or
-            features of a model that was not trained on these labels. None: no kind that needs them is told.
+            features of a model that was not trained on these labels; an array does as well. None: no kind that needs
+            them is told.
         fdr: in (0, 1).
 
     Raises:
-        TamisError: fewer than two looks at an example, a target outside (0, 1), features of
-            another number or not finite.
+        TamisError: fewer than two looks at an example, probabilities that are none, a single class or a single fold, a
+            target outside (0, 1), features of another number, not finite, so large that their squares are not, or
+            without a dimension of their own.
 
     Example:
         >>> p = torch.tensor([[0.95, 0.05]] * 6 + [[0.05, 0.95]] * 5 + [[0.97, 0.03]])
@@ -129,9 +167,14 @@ def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float =
             "separate needs at least two looks at an example, and half of this evidence has at most "
             f"{int(seen.median()) if len(seen) else 0}; train for more passes."
         )
+    check(evidence)
     given, missing = evidence.label, []
-    if features is not None and (len(features) != len(given) or not bool(features.isfinite().all())):
-        raise TamisError(f"features must be finite and of all {len(given)} examples; these are {list(features.shape)}.")
+    if evidence.probabilities is not None and evidence.fold is not None and len(evidence.fold.unique()) < 2:
+        raise TamisError(
+            f"all {len(given)} examples are of fold {int(evidence.fold[0])}, but how sure the rate is shows in how "
+            "folds differ; give at least two folds, or None where the network trained on what it looked at."
+        )
+    x = None if features is None else _as_features(features, len(given))
     matrix = suggested = chance = interval = None
     if evidence.probabilities is None:
         p = _by_loss(evidence)
@@ -152,9 +195,14 @@ def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float =
                 f"{100 * agreed:.0f} % of them. The noise rate may come out high, and more of the flagged may be clean "
                 "than was asked for; more examples, or features of a trained model, would help."
             )
+        if taken := _mostly_of_another(matrix, posterior):
+            missing.append(
+                f"By the transition matrix the commonest label of {taken}: the two may have been taken for each other, "
+                "and then right labels are flagged and wrong ones are not; look at examples of both classes by hand."
+            )
         if evidence.probabilities.shape[1] == 2:
             missing.append("With two classes a wrong label looks like an ambiguous example of the other class.")
-    others = tell_kinds(evidence, features, p)
+    others = tell_kinds(evidence, x, p)
     told = {"mislabeled": p, **{name: getattr(others, name) for name in ORDER[1:]}}
     flagged = listed(p, interval, fdr)
     n, kind = len(given), named({**told, "mislabeled": torch.where(flagged, 1.0, p)})  # what is flagged is called so
@@ -177,6 +225,38 @@ def separate(evidence: Evidence, *, features: Tensor | None = None, fdr: float =
         schema_overrides={**whole, **real},
     ).with_columns(pl.when(pl.col("neighbour") >= 0).then("neighbour").name.keep())
     return Verdicts(table, float(p.mean()), interval, matrix, fdr, (*missing, *others.missing))
+
+
+def _as_features(features: Tensor | np.ndarray, n: int) -> Tensor:
+    """Features ``[N, ...]`` as a tensor without a graph."""
+    if not isinstance(features, Tensor):
+        try:
+            array = np.require(features, requirements=["C", "W"])  # a tensor has no other order, and can be written to
+            features = torch.from_numpy(array.astype(np.float32) if array.dtype.kind in "biu" else array)
+        except (TypeError, ValueError) as error:
+            raise TamisError(
+                f"features must be numbers [N, ...], a row for each example; this {type(features).__name__} has none: "
+                f"{error}"
+            ) from error
+    if features.is_complex():
+        raise TamisError(f"features must be numbers [N, ...], real ones; these are {features.dtype}.")
+    if features.ndim < 1 or len(features) != n or not bool(features.isfinite().all()):
+        raise TamisError(f"features must be finite and of all {n} examples; these are {list(features.shape)}.")
+    if features.ndim < 2:
+        raise TamisError(
+            f"features must be [N, ...], a row for each example, but these are {list(features.shape)}; a single number "
+            "for each is [N, 1]."
+        )
+    return features.detach()
+
+
+def _mostly_of_another(matrix: Tensor, posterior: Tensor) -> str:
+    """The classes that anybody is of and that bear the label of one other more often than their own, in words."""
+    most = matrix.max(1)
+    classes = posterior.argmax(1).unique()
+    classes = classes[most.values[classes] > matrix.diagonal()[classes]]
+    told = [f"class {i} is {most.indices[i]}" for i in classes.tolist()]
+    return ", of ".join([*told[:NAMED], *([f"{len(told) - NAMED} more that of others"] if len(told) > NAMED else [])])
 
 
 def _by_loss(evidence: Evidence) -> Tensor:

@@ -1,0 +1,175 @@
+"""The front door: what a Sieve refuses, in one sentence and before anything is counted; and what it makes plain."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tamis
+from tamis.types import TamisError
+
+P = tamis.policies
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"policy": P.guarded}, r"policy is guarded, .* call it, as in tamis\.policies\.guarded\(\)"),
+        ({"policy": None}, "policy is NoneType"),
+        ({"record": "aum"}, r"record is 'aum', .* record=\[tamis\.scores\.aum\(\)\]"),
+        ({"record": ["aum"]}, r"record is \['aum'\]"),
+        ({"record": tamis.scores.aum()}, "list of scores"),
+        ({"budget": "3"}, "budget is '3'"),
+        ({"budget": None}, "budget is None"),
+        ({"n": 10.0}, r"n, how many examples there are, is 10\.0"),
+        ({"n": True}, "is True"),
+        ({"seed": 1.5}, r"seed is 1\.5"),
+        ({"policy": P.rho_loss(), "given": {"irreducible_loss": torch.zeros(9)}}, r"\[9\].*\[10\]"),
+        ({"policy": P.rho_loss(), "given": {"irreducible_loss": torch.zeros(1)}}, r"one number for each of the 10"),
+        ({"policy": P.rho_loss(), "given": {"irreducible_loss": torch.zeros(10, 1)}}, r"\[10, 1\]"),
+        ({"policy": P.rho_loss(), "given": {"irreducible_loss": [0] * 10}}, "floating"),
+    ],
+)
+def test_what_it_cannot_be_made_of(kwargs: dict[str, Any], words: str) -> None:
+    asked = {"n": 10, "policy": "uniform", "budget": 1, **kwargs}
+    with pytest.raises(TamisError, match=words):
+        tamis.Sieve(asked.pop("n"), asked.pop("policy"), **asked)
+
+
+def test_a_list_of_what_is_given_will_do() -> None:
+    sieve = tamis.Sieve(3, P.rho_loss(), budget=1, given={"irreducible_loss": [0.1, 0.2, 0.3]})  # type: ignore[dict-item]
+    assert sieve.state_dict()["given"]["irreducible_loss"].shape == (3,)
+
+
+def test_numbers_of_numpy_make_a_state_that_is_read_as_plain_values() -> None:
+    sieve = tamis.Sieve(np.int64(10), "uniform", budget=np.linspace(2, 4, 2)[0], seed=np.int32(3))  # type: ignore[arg-type]
+    kept = io.BytesIO()
+    torch.save(sieve.state_dict(), kept)
+    kept.seek(0)
+    again = tamis.Sieve(10, "uniform", budget=2.0, seed=3)
+    again.load_state_dict(torch.load(kept, weights_only=True))
+
+
+def step(sieve: tamis.Sieve, steps: int, batch: int = 4) -> None:
+    for index in map(torch.tensor, sieve.batches(batch)):
+        sieve.loss(index, torch.zeros(len(index), 3), torch.zeros(len(index), dtype=torch.int64))
+        steps -= 1
+        if not steps:
+            return
+
+
+def test_a_state_is_of_one_choice_of_examples() -> None:
+    held = torch.arange(20) < 10
+    first = tamis.Sieve(20, "uniform", budget=3, exclude=held)
+    step(first, 2)
+    state = first.state_dict()
+    for other in (None, ~held, torch.arange(20) < 9):
+        with pytest.raises(TamisError, match="saved with exclude '10 left out"):
+            tamis.Sieve(20, "uniform", budget=3, exclude=other).load_state_dict(state)
+    same = tamis.Sieve(20, "uniform", budget=3, exclude=held.clone())
+    same.load_state_dict(state)
+    assert same.passes == first.passes
+    del state["identity"]["exclude"]  # as earlier versions wrote it
+    tamis.Sieve(20, "uniform", budget=3).load_state_dict(state)
+
+
+@pytest.mark.parametrize("state", [{}, nn.Linear(2, 2).state_dict(), {"identity": 3}])
+def test_what_is_no_state_is_said(state: dict[str, Any]) -> None:
+    with pytest.raises(TamisError, match="no state of a Sieve"):
+        tamis.Sieve(4, "uniform", budget=1).load_state_dict(state)
+
+
+def test_a_state_that_is_refused_late_changes_nothing() -> None:
+    first = tamis.Sieve(20, "uniform", budget=3)
+    step(first, 3)
+    other = tamis.Sieve(20, "uniform", budget=3, record=[tamis.scores.variability()])
+    with pytest.raises(TamisError, match="saved with other scores"):
+        other.load_state_dict(first.state_dict())
+    assert (other.passes, other.costs.steps, other.fraction) == (0, 0, 0)
+    step(other, 5)
+    assert other.costs.steps == 5
+
+
+@pytest.mark.parametrize(
+    ("outputs", "y", "words"),
+    [
+        (torch.zeros(4, 3), torch.tensor([0, 1, 2, -100]), r"reach from -100 to 2, .* 0\.\.2; leave out who has none"),
+        (torch.zeros(4, 3), torch.tensor([0, 1, 2, 3]), r"reach from 0 to 3"),
+        (torch.zeros(4, 3), torch.tensor([0, 1, 2, -1]), r"reach from -1 to 2"),
+        (torch.zeros(4, 3), torch.tensor([[0], [1], [2], [0]]), r"use y\.squeeze\(1\)"),
+        (torch.zeros(4, 3), torch.eye(4, 3).long(), r"use y\.argmax\(1\)"),
+        (torch.zeros(4, 3), torch.zeros(4), r"logits \[b, K\] and labels \[b\]"),
+        (torch.zeros(4), torch.zeros(4), r"loss_fn="),
+        (torch.zeros(4, 3), torch.zeros(4, 2), r"\[4, 3\] and \[4, 2\]"),
+    ],
+)
+@pytest.mark.parametrize("policy", ["uniform", "guarded"])
+def test_labels_that_are_none_are_refused_and_the_batch_may_be_given_again(
+    policy: str, outputs: torch.Tensor, y: torch.Tensor, words: str
+) -> None:
+    sieve = tamis.Sieve(8, policy, budget=2)
+    index = torch.tensor(next(iter(sieve.batches(4))))
+    with pytest.raises(TamisError, match=words):
+        sieve.loss(index, outputs, y)
+    assert sieve.costs.steps == 0
+    sieve.loss(index, torch.zeros(4, 3), torch.tensor([0, 1, 2, 0]))
+    assert int(sieve.recorder.trained.sum()) == 4
+
+
+def test_soft_labels_are_trained_on_but_not_guarded() -> None:
+    soft = torch.full((4, 3), 1 / 3)
+    plain = tamis.Sieve(8, "uniform", budget=2)
+    loss = plain.loss(torch.tensor(next(iter(plain.batches(4)))), torch.zeros(4, 3), soft)
+    assert float(loss) == pytest.approx(float(torch.tensor(3.0).log()))
+    guarded = tamis.Sieve(8, "guarded", budget=2)
+    index = torch.tensor(next(iter(guarded.batches(4))))
+    with pytest.raises(TamisError, match="take another policy"):
+        guarded.loss(index, torch.zeros(4, 3), soft)
+    guarded.loss(index, torch.zeros(4, 3), torch.tensor([0, 1, 2, 0]))  # the batch was not used up
+
+
+def test_a_guard_that_leaves_less_than_a_batch_fills_it_up_where_smaller_ones_are_left_out() -> None:
+    draw = torch.Generator().manual_seed(0)
+    true = torch.arange(600) % 4
+    x = torch.eye(4)[true] * 3 + torch.randn(600, 4, generator=draw)
+    wrong = torch.rand(600, generator=draw) < 0.4
+    y = torch.where(wrong, (true + 1 + torch.randint(3, (600,), generator=draw)) % 4, true)
+    model = nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    sieve = tamis.Sieve(600, P.guarded(), budget=20)
+    batches, trained = sieve.batches(512, drop_last=True), []
+    while not sieve.done:
+        for index in map(torch.tensor, batches):
+            sieve.loss(index, model(x[index]), y[index]).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            trained.append(index)
+    assert {len(index) for index in trained} == {512}
+    assert sieve.notes[-1]["now"] == "leave out"
+    late = torch.cat(trained[-5:])
+    p = torch.from_numpy(sieve.table()["p_mislabeled"])
+    assert float(p[late].mean()) < float(p.mean()), "those least probably wrong came back"
+
+
+def test_a_session_whose_numbers_are_doubles_guards_too() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        draw = torch.Generator().manual_seed(0)
+        x, y = torch.randn(300, 5, generator=draw), torch.arange(300) % 3
+        model = nn.Linear(5, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        sieve = tamis.Sieve(300, "guarded", budget=5)
+        while not sieve.done:
+            for index in map(torch.tensor, sieve.batches(32)):
+                sieve.loss(index, model(x[index]), y[index]).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        sieve.load_state_dict(sieve.state_dict())
+        assert np.isfinite(sieve.table()["p_mislabeled"]).all()
+    finally:
+        torch.set_default_dtype(torch.float32)
