@@ -96,7 +96,7 @@ class Guarding:
         self._policy.guard.observe(self._state, index, *said)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """``p_mislabeled`` ``[n]`` as far as it is known, NaN = never observed; nothing without a guard."""
+        """``p_mislabeled`` ``[n]`` as far as it is known, NaN = not since the first pass; nothing without a guard."""
         if self._policy.guard is None or self._state is None:
             return {}
         self._take_in()

@@ -42,7 +42,10 @@ def form_plan(judge: Judge, recorder: Recorder, within: Tensor, epoch: int, prog
     size = max(1, round(rule.keep * len(within)))
     selection, judge.rule_state = rule.select(judge.rule_state, priority, size, draw)
     kept = within[selection.keep]
-    inside = place[kept].argsort(stable=True)  # a subset keeps the order of the whole
+    if len(kept.unique()) == len(kept):
+        inside = place[kept].argsort(stable=True)  # a subset keeps the order of the whole
+    else:  # drawn with replacement: in that order an example's copies would all come into one batch
+        inside = torch.randperm(len(kept), generator=generator(seed, "deal", epoch))
     multiplier = (selection.weight if policy.plain_mean else selection.multiplier)[inside]
     plain = bool(((multiplier - 1).abs() < 1e-6).all())
     return Plan(kept[inside], None if plain else multiplier, True, looks)

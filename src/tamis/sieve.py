@@ -271,7 +271,8 @@ class Sieve:
         return {**self.recorder.table(), **self._guarding.columns()}
 
     def examples(self) -> pl.DataFrame:
-        """One row per training example: ``index`` and the columns of :meth:`table` (NaN = never observed)."""
+        """One row per training example: ``index`` and the columns of :meth:`table` (NaN = never observed; of
+        ``p_mislabeled``: not since the first pass)."""
         import polars as pl
 
         return pl.DataFrame({"index": np.arange(self.n), **self.table()})

@@ -147,7 +147,8 @@ class Guard:
         return corrected_loss(logits, state["matrix"], given, state["trust"] * self._said(state, at).log_softmax(1))
 
     def p_mislabeled(self, state: State) -> Tensor:
-        """``[n]`` float32, how probably each label is wrong by all that was said so far; NaN = never observed."""
+        """``[n]`` float32, how probably each label is wrong by all that was said since the first pass, which is
+        heard for the matrix alone; NaN = not observed since."""
         known = state["looks"] > 0
         found = torch.full_like(state["wrong"], torch.nan)
         found[known] = self._judged(state, known)
