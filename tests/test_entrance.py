@@ -173,3 +173,21 @@ def test_a_session_whose_numbers_are_doubles_guards_too() -> None:
         assert np.isfinite(sieve.table()["p_mislabeled"]).all()
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("budget", [0.9, 1.6, 2.3])
+def test_who_draws_ahead_ends_where_others_do(budget: float) -> None:
+    steps = []
+    for ahead in (0, 1, 4):
+        sieve = tamis.Sieve(100, "uniform", budget=budget, unit="passes")
+        while not sieve.done:
+            waiting: list[torch.Tensor] = []
+            for drawn in sieve.batches(10):
+                waiting.append(torch.tensor(drawn))
+                if len(waiting) > ahead:
+                    index = waiting.pop(0)
+                    sieve.loss(index, torch.zeros(10, 2), torch.zeros(10, dtype=torch.int64))
+            for index in waiting:
+                sieve.loss(index, torch.zeros(10, 2), torch.zeros(10, dtype=torch.int64))
+        steps.append(sieve.costs.steps)
+    assert len(set(steps)) == 1, steps

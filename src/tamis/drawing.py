@@ -49,7 +49,11 @@ class Drawing:
     @property
     def passes(self) -> float:
         """Passes over the training set so far, as consumed."""
-        return self._before + self.consumed / self.length
+        return self.passes_after(0)
+
+    def passes_after(self, ahead: int) -> float:
+        """The same once ``ahead`` more batches are consumed: one sum, so that who draws ahead ends where others do."""
+        return self._before + (self.consumed + ahead) / self.length
 
     @property
     def ahead(self) -> tuple[int, int, int]:

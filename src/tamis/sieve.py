@@ -154,7 +154,7 @@ class Sieve:
     def _spent(self, ahead: int = 0, examples: int = 0, looks: int = 0) -> float:
         """The budget spent once ``ahead`` more batches, of ``examples`` and ``looks`` in all, have been consumed."""
         if self.unit == "passes":
-            return self.passes + ahead / self._drawing.length
+            return self._drawing.passes_after(ahead)
         if not ahead:
             return self.cost
         trained = examples if self.policy.level == "epoch" else 0
@@ -210,7 +210,8 @@ class Sieve:
     def refer(self, model: nn.Module, x: Batch, y: Tensor) -> None:
         """Show the policy its clean reference set ``x``, ``y`` ``[r]``, before a pass; charged as ``r`` forwards.
 
-        In the middle of a pass it does nothing, so that a resumed loop may call it where the unbroken one did.
+        In the middle of a pass it does nothing, so that a resumed loop may call it where the unbroken one did; nor
+        before a pass that follows one that was broken off.
         """
         if self._drawing.consumed in (0, self._drawing.length):
             self.costs += Costs(forwards=self._looking.refer(model, x, y))
