@@ -569,3 +569,31 @@ def test_a_rare_class_is_not_taken_for_wrong_labels_of_a_common_one(share: float
     assert sieve.notes[-1]["now"] == "plain"
     assert sieve.notes[-1]["noise_rate"] < 0.05  # type: ignore[operator]
     assert recall["guarded"] > recall["uniform"] - 0.15
+
+
+def test_a_label_that_is_mostly_held_for_wrong_is_not_judged() -> None:
+    """A rare class that was taken for mistakes of a common one, as a whole, is trained on plainly."""
+    given = torch.tensor([0] * 60 + [1] * 40 + [2] * 6)
+    logits = torch.cat([torch.eye(3)[0].repeat(60, 1), torch.eye(3)[1].repeat(40, 1), torch.eye(3)[0].repeat(6, 1)]) * 6
+    logits[:3] = 6 * torch.eye(3)[1]  # three wrong labels of another kind
+    guard = Guard(settle=1, floor=0.0)
+    state = guard.init(106, 3)
+    guard.meet(state, given)
+    guard.observe(state, torch.arange(106), logits, given)
+    state = guard.after_pass(state)
+    assert state["spared"].tolist() == [False, False, True]
+    assert float(guard.p_mislabeled(state)[100:].min()) > 0.5, "the judgement itself stays"
+    assert not bool(state["out"][100:].any())
+    assert int(state["out"][:3].sum()) == 2, "others are left out as ever, by their own count"
+    matrix = state["matrix"]
+    assert matrix[:2, 2].tolist() == [0.0, 0.0], "no other class explains it"
+    assert torch.allclose(matrix.sum(1), torch.ones(3, dtype=torch.float64))
+    z = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    guard.losses(state, torch.arange(100, 106), z, given[100:]).sum().backward()
+    plain = z.detach().clone().requires_grad_()
+    F.cross_entropy(plain, given[100:], reduction="sum").backward()
+    assert torch.allclose(z.grad, plain.grad, atol=1e-5)  # type: ignore[arg-type]
+    again = guard.init(106, 3)
+    again.update({name: value.clone() for name, value in state.items()})
+    guard.observe(again, torch.arange(106), logits, given)
+    assert not bool(guard.after_pass(again)["out"][100:].any()), "nor later"

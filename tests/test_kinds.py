@@ -215,3 +215,17 @@ def test_kinds_and_reasons_in_the_table() -> None:
     assert table["neighbour"][150] == 20
     score = auroc(table["p_duplicate"].to_numpy(), np.arange(n) == 150, np.arange(n) != 150, True)
     assert score == 1
+
+
+def test_tight_small_groups_do_not_hide_a_larger_one() -> None:
+    """The best cuts are those of the tightest groups: the larger one is found once they are out."""
+    draw = torch.Generator().manual_seed(0)
+    tight = [0.1 * torch.randn(30, 3, generator=draw) + 40 * axis for axis in (*torch.eye(3), -torch.eye(3)[0])]
+    bridge = torch.linspace(2.5, 7.5, 12)[:, None] * torch.tensor([1.0, 0.0, 0.0])  # the larger one is not quite apart
+    larger = torch.randn(150, 3, generator=draw) + torch.tensor([10.0, 0.0, 0.0])
+    x = torch.cat([torch.randn(600, 3, generator=draw), larger, *tight, bridge])
+    cut, side = isolation(x, torch.zeros(len(x), dtype=torch.int64))
+    assert float((cut[600:750] > 0.3).double().mean()) > 0.9
+    assert bool((cut[750:870] > 0.9).all())
+    assert float((cut[:600] > 0).double().mean()) < 0.02
+    assert set(side[750:870].tolist()).isdisjoint(side[600:750].tolist())

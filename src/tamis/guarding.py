@@ -108,6 +108,9 @@ class Guarding:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._state, self.notes = _copied(state["state"]), [dict(note) for note in state["notes"]]
+        if self._state is not None and self._policy.guard is not None:  # states of earlier versions lack some
+            whole = self._policy.guard.init(self._n, len(self._state["matrix"]), self._state["said"].device)
+            self._state = {**whole, **self._state}
         self._window = Window()
 
 

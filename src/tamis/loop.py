@@ -22,6 +22,7 @@ from tamis.sieve import Sieve, Unit
 from tamis.types import Arrays, Costs, Observation, Point, Record, TamisError, generator
 
 LOOKS = 4  # from one point of the curve to the next
+_UNITS = {"cost": "epochs of cost", "passes": "passes"}
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -131,7 +132,7 @@ def train(
     On CUDA the forward runs under bfloat16 autocast; on the CPU a seed decides every bit.
 
     Raises:
-        TamisError: what the Sieve refuses; a loss that is no longer finite.
+        TamisError: what the Sieve refuses; a loss that is no longer finite; a budget that ends before the first step.
     """
     networks = (model, *given.peers)
     if len(networks) != policy.needs.models:
@@ -239,6 +240,7 @@ def train(
                     look_now()
                 _train_mode(learners)
         _raise_unless_finite(last, sieve.costs.steps)
+        _raise_unless_stepped(sieve, policy, recipe.batch, len(data.y), f"{budget:g} {_UNITS[unit]}")
         mark()
     seconds = {**clock.seconds, "train_seconds": clock.seconds["total_seconds"] - clock.seconds["evaluate_seconds"]}
     return Record(tuple(curve), sieve.table(), watched.numpy(), seconds, tuple(sieve.notes))
@@ -289,6 +291,17 @@ def _train_mode(learners: Iterable[_Learner]) -> None:
 def _raise_unless_finite(loss: Tensor, step: int) -> None:
     if not bool(loss.isfinite()):
         raise TamisError(f"the loss is {float(loss)} at step {step}: training has diverged; lower the learning rate.")
+
+
+def _raise_unless_stepped(sieve: Sieve, policy: Policy, batch: int, n: int, budget: str) -> None:
+    """A network that never learned is no run: its error would stand in the tables beside a cost of nothing."""
+    if sieve.costs.steps == 0:
+        asked = policy.candidates(batch) if policy.level == "batch" else batch
+        raise TamisError(
+            f"{policy.label} took no step within its budget of {budget}: a step of {batch} examples chooses among "
+            f"{asked} candidates, and a pass offers at most {n // batch * batch}; keep more, or make the batch smaller "
+            "or the budget larger."
+        )
 
 
 class _Clock:

@@ -98,9 +98,9 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
         columns_, rows = score_table(pl.read_parquet(out / "scores.parquet"))
         print_in_blocks("AUROC of mislabeled examples: all clean | the hardest tenth", columns_, rows, console)
     if failures:
+        again = "the same command without --only-report" if only_report else "the same command"
         console.print(
-            f"[red]{len(failures)} runs failed[/red]; their errors stand in the page; "
-            "the same command tries them again."
+            f"[red]{len(failures)} runs failed[/red]; their errors stand in the page; {again} tries them again."
         )
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
     return len(failures)

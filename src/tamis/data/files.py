@@ -46,7 +46,8 @@ def read(name: str) -> Dataset:
     ``[N]``: whole numbers or texts, one a class; the classes are those that occur, in order.
 
     Raises:
-        TamisError: a file that is not there, holds Python objects, lacks an array, or holds other than its name says.
+        TamisError: a file that is not there, holds Python objects, lacks an array, or holds other than its name says;
+            splits of other shapes or other numbers; a value that is not finite.
     """
     path, _, wanted = name.partition("#")
     found = _hash(path)
@@ -57,6 +58,8 @@ def read(name: str) -> Dataset:
     if len(split) == 1:
         raise TamisError(f"{path} has {split[0]} alone; a test split needs x_test and y_test.")
     names, labels = _labels(path, [arrays[key] for key in ("y", *split[1:])])
+    if split:
+        _alike(path, arrays["x"], arrays["x_test"])
     inputs = [_inputs(path, key, arrays[key]) for key in ("x", *split[:1])]
     note = ""
     if not split:
@@ -110,4 +113,22 @@ def _labels(path: str, given: list[np.ndarray]) -> tuple[tuple[str, ...], list[n
 def _inputs(path: str, key: str, x: np.ndarray) -> np.ndarray:
     if x.dtype.kind not in "fiub" or x.ndim < 2:
         raise TamisError(f"{path}: {key} is {x.dtype} {list(x.shape)}, and must be [N, ...] numbers.")
-    return x.astype(np.float32) / np.float32(255 if x.dtype == np.uint8 else 1)
+    values = x.astype(np.float32) / np.float32(255 if x.dtype == np.uint8 else 1)
+    if not np.isfinite(values.sum()) and not (finite := np.isfinite(values).reshape(len(values), -1).all(1)).all():
+        raise TamisError(  # before a split of ours is drawn: the index is the file's
+            f"{path}: {key} holds NaN or an infinity at index {int(finite.argmin())}; every value must be finite."
+        )
+    return values
+
+
+def _alike(path: str, x: np.ndarray, test: np.ndarray) -> None:
+    """Refuse a test split that is not what the training split is; floats of other lengths are the same numbers."""
+    if x.shape[1:] != test.shape[1:]:
+        raise TamisError(
+            f"{path}: x is {list(x.shape)} and x_test {list(test.shape)}; examples of both splits must have one shape."
+        )
+    if x.dtype.kind != test.dtype.kind or (x.dtype == np.uint8) != (test.dtype == np.uint8):
+        raise TamisError(
+            f"{path}: x is {x.dtype} and x_test {test.dtype}, but both must hold the same kind of number, as bytes are "
+            "taken for pixels of 0 to 255 and others as they are."
+        )

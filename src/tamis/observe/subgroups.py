@@ -21,7 +21,8 @@ def isolation(x: Tensor, group: Tensor, smallest: int = 20) -> tuple[Tensor, Ten
     The ten nearest neighbours within a group make a graph. Its slowest eigenvectors order the examples; along each,
     the cut S of least conductance ``phi = cut(S) / vol(S)`` is taken, S the side of less than half of the edges. The
     isolation of S is ``1 - phi / phi_0``, at least 0, with phi_0 = .05: no more than one edge in twenty may leave it. A
-    side of more than two fifths of the group is no rare one.
+    side of more than two fifths of the group is no rare one. What was cut off is taken out, and the rest is cut again,
+    until nothing more comes off.
 
     Args:
         x: ``[N, ...]`` inputs or features, finite. group: ``[N]`` int64, the class that each is taken for; -1 is left
@@ -52,13 +53,17 @@ def isolation(x: Tensor, group: Tensor, smallest: int = 20) -> tuple[Tensor, Ten
     out, side, count = torch.zeros(len(x), dtype=torch.float64), torch.full((len(x),), -1), 0
     for one in group[group >= 0].unique():
         mine = (group == one).nonzero()[:, 0]
-        if len(mine) < max(2 * smallest, NEIGHBOURS + 2):
-            continue
-        for cut, score in _cuts(flat[mine], smallest):
-            members = mine[cut]
-            members = members[out[members] < score]
-            out[members], side[members] = score, count
-            count += 1
+        while len(mine) >= max(2 * smallest, NEIGHBOURS + 2):
+            cuts = _cuts(flat[mine], smallest)
+            if not cuts:
+                break
+            rest = torch.ones(len(mine), dtype=torch.bool)
+            for cut, score in cuts:
+                members = mine[cut]
+                members = members[out[members] < score]
+                out[members], side[members] = score, count
+                count, rest[cut] = count + 1, False
+            mine = mine[rest]  # the best cut hides every other: they are sought among who is left
     return out, side
 
 

@@ -27,8 +27,14 @@ class Axis:
     write: Callable[[float], str]
     log: bool = False
 
+    def holds(self, value: float) -> bool:
+        """Whether ``value`` has a place: it is finite, and above 0 on a logarithmic axis."""
+        return math.isfinite(value) and (value > 0 or not self.log)
+
     def at(self, value: float) -> float:
-        """Where ``value`` lies, 0 at ``low`` and 1 at ``high``; kept within a little beyond both."""
+        """Where ``value`` lies, 0 at ``low`` and 1 at ``high``; kept within a little beyond both; NaN where nowhere."""
+        if not self.holds(value):
+            return math.nan
         low, high, x = (math.log(v) for v in (self.low, self.high, value)) if self.log else (self.low, self.high, value)
         return min(1.03, max(-0.03, (x - low) / (high - low)))
 
@@ -102,11 +108,14 @@ class Panel:
         """A position of the vertical axis, or, in a panel of rows, the height itself."""
         return y if self.y is None else self.floor - self.y.at(y) * (self.floor - self.top)
 
+    def _holds(self, x: float, y: float) -> bool:
+        return self.x.holds(x) and (math.isfinite(y) if self.y is None else self.y.holds(y))
+
     def line(self, points: Sequence[Point], css: str) -> None:
-        """A polyline; it is broken where a value is not finite."""
+        """A polyline; it is broken where a value has no place on its axis."""
         pieces: list[list[str]] = [[]]
         for x, y in points:
-            if math.isfinite(x) and math.isfinite(y):
+            if self._holds(x, y):
                 pieces[-1].append(f"{self.px(x):.1f},{self.py(y):.1f}")
             elif pieces[-1]:
                 pieces.append([])
@@ -116,18 +125,20 @@ class Panel:
     def whisker(self, start: Point, end: Point, css: str, dx: float = 0) -> None:
         """An interval between two points; ``dx`` shifts it sideways."""
         (x1, y1), (x2, y2) = start, end
-        if all(map(math.isfinite, (x1, y1, x2, y2))):
+        if self._holds(x1, y1) and self._holds(x2, y2):
             shape = '<line class="whisker {}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'
             places = (self.px(x1) + dx, self.py(y1), self.px(x2) + dx, self.py(y2))
             self.marks.append(Markup(shape).format(css, *places))
 
     def mark(self, x: float, y: float, css: str, shape: str, tip: str, dx: float = 0, r: float = 4.2) -> None:
         """A marker with a tooltip."""
-        if math.isfinite(x) and math.isfinite(y):
+        if self._holds(x, y):
             self.marks.append(marker(self.px(x) + dx, self.py(y), css, shape, tip, r))
 
     def text(self, px: float, py: float, text: str, css: str = "", anchor: str = "start") -> None:
-        """Text at a place of the drawing, not of the axes."""
+        """Text at a place of the drawing, not of the axes; none beside a mark that has no place."""
+        if not (math.isfinite(px) and math.isfinite(py)):
+            return
         shape = Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
         self.marks.append(shape.format(css, px, py, anchor, text))
 

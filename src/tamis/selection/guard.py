@@ -97,7 +97,8 @@ class Guard:
         ``given`` ``[n]`` the label, -1 until it was seen; ``borne`` ``[K]``, how many of the first pass bear each;
         ``matrix`` ``[K, K]`` P(given | true), which is trained through; ``explained``, the nats of the labels that all
         this explains, and their last ``growth``; ``scale`` of log p and ``found`` ``[K, K]``, by which labels are
-        judged once both are ``held``, and the ``trust`` in what was said, by which it enters the loss; ``wrong``
+        judged once both are ``held``; ``spared`` ``[K]`` bool, labels that are not judged; the ``trust`` in what was
+        said, by which it enters the loss; ``wrong``
         ``[n]`` p(label is wrong); ``out`` ``[n]`` bool.
         """
         start = beginning(torch.zeros(classes, device=device))
@@ -112,6 +113,7 @@ class Guard:
             "growth": torch.tensor(math.inf),
             "scale": torch.ones(()),
             "found": start,
+            "spared": torch.zeros(classes, dtype=torch.bool, device=device),
             "trust": torch.zeros(()),
             "held": torch.zeros((), dtype=torch.bool),
             "wrong": torch.zeros(n, dtype=torch.float32, device=device),
@@ -165,6 +167,10 @@ class Guard:
         if bool(after["held"]):
             after["wrong"] = torch.zeros_like(state["wrong"])
             after["wrong"][known] = self._judged(after, known)
+            if not bool(state["held"]):
+                after |= _spared(after["matrix"], after["wrong"][known], state["given"][known])
+            if bool(after["spared"].any()):
+                after["wrong"][known] *= ~after["spared"][state["given"][known]]
             sure = float((after["wrong"][known] > SURE).float().mean())
             if not bool(state["held"]) and sure < self.floor:
                 return {**after, "plain": torch.tensor(True)}
@@ -243,6 +249,23 @@ class Guard:
         decided = "plain" if bool(state["plain"]) else "leave out" if bool(state["held"]) else "estimate"
         rate = math.nan if decided == "estimate" else wrong
         return {"passes": passes, "noise_rate": rate, "left_out": out, "now": decided}
+
+
+def _spared(matrix: Tensor, wrong: Tensor, given: Tensor) -> State:
+    """Labels of which more than half of those who bear them are held for wrong, and the matrix without them.
+
+    Where that is so the matrix says less of the labels than of itself: a rare class may have been taken for mistakes
+    of common ones, as a whole. Nobody is left out under such a label, and no other class explains it any more.
+    """
+    classes = len(matrix)
+    bear = torch.bincount(given, minlength=classes)
+    held = torch.zeros(classes, dtype=torch.float64, device=wrong.device).index_add_(0, given, wrong.double())
+    spared = held > 0.5 * bear
+    if not bool(spared.any()):
+        return {"spared": spared}
+    own = torch.eye(classes, dtype=torch.bool, device=matrix.device)
+    kept = torch.where(spared[None, :] & ~own, 0.0, matrix)
+    return {"spared": spared, "matrix": kept + torch.diag(1 - kept.sum(1))}
 
 
 def mislabeled(probabilities: Tensor, matrix: Tensor, given: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from tamis.study.environment import environment
 from tamis.study.folder import check, claim, held, settled_prices
 from tamis.study.plan import Plan, Setting
 from tamis.study.record import gather, read_run, write_json
+from tamis.study.run import dataset_for
 from tamis.study.workers import Event, Todo, do
 from tamis.types import TamisError
 
@@ -37,12 +38,14 @@ def study(
     ``only_gather`` runs nothing and gathers what is there.
 
     Raises:
-        TamisError: ``out`` holds another plan's records or something that is not a study, or is in use; a disk is
-            full; a worker was killed.
+        TamisError: ``out`` holds another plan's records or something that is not a study, is in use or cannot be
+            written in; two settings are the same data; a disk is full; a worker was killed.
     """
+    check(plan, out, fresh)
     if only_gather and (fresh or not (out / "plan.json").exists()):
         raise TamisError(f"there is nothing to gather in {out}: it is not a study's folder, or --fresh would empty it.")
-    check(plan, out, fresh)
+    if not only_gather:
+        _tell_apart(plan)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # prices are measured as runs are run
     try:
@@ -77,6 +80,8 @@ def _study(
             tell(Event("end", todo.name, todo.label, 1.0))
         else:
             missing.append(todo)
+            if only_gather and record is not None:  # it is not tried again, so this is how it ends
+                tell(Event("end", todo.name, todo.label, 1.0, record["row"]["error"] or "failed"))
     if not only_gather:
         records.update(do(missing, workers, tell))
     for todo in todos:  # the plan and the place in it belong to the plan, not to the run
@@ -84,6 +89,17 @@ def _study(
             records[todo.name]["order"] = todo.order
             records[todo.name]["row"]["plan"] = plan.name
     return gather(out, records.values())
+
+
+def _tell_apart(plan: Plan) -> None:
+    """Refuse two settings that are the same data, all of it by 0 and all of it by number; tables go by the number."""
+    for setting in plan.settings:
+        others = {s.size for s in plan.settings if (s.dataset, s.model) == (setting.dataset, setting.model) and s.size}
+        if setting.size == 0 and others and (whole := len(dataset_for(setting).train.y)) in others:
+            raise TamisError(
+                f"two settings of {plan.name!r} are the same {whole} examples of {setting.dataset} for "
+                f"{setting.model}, as size 0 (all) and as size {whole}; leave one of them out."
+            )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -101,7 +101,11 @@ def worst_case(policy: Policy, rate: float, batch: int, selecting: float) -> flo
         return None
     if policy.priority is not None and not (_covered(policy) and policy.priority in (signals.loss, signals.el2n)):
         return None
-    return selecting * theory.worst_case_share(policy.rule, rate, batch) + (1 - selecting) * rate
+    try:
+        worst = theory.worst_case_share(policy.rule, rate, batch)
+    except (ArithmeticError, ValueError):  # numerics at the end of a setting's range: no reason to lose a trained run
+        return None
+    return selecting * worst + (1 - selecting) * rate
 
 
 def _covered(policy: Policy) -> bool:

@@ -20,6 +20,7 @@ from tamis.types import TamisError
 
 SCORING = 500  # passes' worth of work: further trainings, gradients of every example, neighbours in every layer
 WHOLE = {"digits": 1_438, "cifar10": 50_000, "cifar10_jpeg": 50_000}  # training examples, for the prediction of hours
+CONTROLS = ("uniform", "random_subset", "oracle")  # beside policy labels
 SCHEMA = 1  # of a run's record: raised when what a record means changes, so that old ones are not taken for new
 
 
@@ -151,7 +152,9 @@ class Plan:
                 f"two settings of {self.name!r} share data set, size and model, so no table could tell them apart; "
                 "make two plans of them."
             )
+        _once(self, "cells", "repeated", "methods", "controls", "separators", "repeats")
         for setting in self.settings:
+            _once(setting, "seeds", "ladder")
             known(setting.dataset)
             _known("model", setting.model, MODELS)
             small = min(setting.size, setting.width, setting.watch) < 0 or setting.points < 1
@@ -191,7 +194,7 @@ class Plan:
             if str(control).partition("(")[0] in POLICIES:
                 policy(control)
             else:
-                _known("control", control, {"uniform": 0, "random_subset": 0, "oracle": 0})
+                _known("control", control, dict.fromkeys(CONTROLS))
         return self
 
 
@@ -234,6 +237,15 @@ class Job:
             content["setting"].pop(other_runs)
         content["setting"].update(points=self.points, watch=self.setting.watch if self.watched else 0)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _once(of: Plan | Setting, *fields: str) -> None:
+    """Refuse what is named twice (0 and 0.0, too): it would be run twice, and no table could tell the two apart."""
+    for field in fields:
+        listed = list(getattr(of, field))
+        if twice := [item for number, item in enumerate(listed) if item in listed[:number]]:
+            item = list(twice[0]) if isinstance(twice[0], tuple) else twice[0]
+            raise TamisError(f"{field} names {item!r} twice; name each once, since both would be one and the same run.")
 
 
 def _known(what: str, name: str, table: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 from tamis.data.sources import known
 from tamis.loop import Recipe
-from tamis.selection.policies import policy
-from tamis.study.plan import Plan, Setting
+from tamis.selection.policies import POLICIES, policy
+from tamis.study.plan import CONTROLS, Plan, Setting
 from tamis.study.plans import PLANS
 from tamis.types import TamisError
 
@@ -63,16 +63,20 @@ def plan_from_dict(content: dict[str, Any]) -> Plan:
         if not isinstance(recipe, dict):
             raise TamisError(f"recipe is {recipe!r}, but it must be a table, such as {{batch = 128, lr = 0.1}}.")
         given = {**raw, "recipe": _build(Recipe, recipe, "recipe")}
+        if isinstance(ladder := raw.get("ladder"), (list, tuple)):
+            given["ladder"] = tuple(map(_as_float, ladder))
         settings.append(_build(Setting, given, "settings"))
     pairs = {name: _pairs(content, name) for name in ("cells", "repeated")}
     methods = content.get("methods", [])
     if not (isinstance(methods, (list, tuple)) and all(isinstance(method, str) for method in methods)):
         raise TamisError(f'methods is {methods!r}, but it must be a list of policies, such as ["top_k(keep=1/3)"].')
-    plain = {
+    plain: dict[str, Any] = {
         "settings": tuple(settings),
         **pairs,
         "methods": tuple(policy(method).label for method in methods),  # one method has one name in every table
     }
+    if isinstance(controls := content.get("controls"), (list, tuple)):
+        plain["controls"] = tuple(map(_control, controls))
     plan: Plan = _build(Plan, {**content, **plain}, "plan")
     return plan
 
@@ -93,7 +97,22 @@ def _pairs(content: dict[str, Any], name: str) -> tuple[tuple[Any, ...], ...]:
     cells = content.get(name, [])
     if not (isinstance(cells, (list, tuple)) and all(isinstance(c, (list, tuple)) and len(c) == 2 for c in cells)):
         raise TamisError(f'{name} must be a list of pairs, such as [["none", 0.0], ["random_labels", 0.25]].')
-    return tuple(map(tuple, cells))
+    return tuple((corruption, _as_float(rate)) for corruption, rate in cells)
+
+
+def _as_float(number: Any) -> Any:
+    """A whole number as the same float: 0 and 0.0 are one rate, but two texts in the hash that names a run.
+
+    Epochs stay as they are written: the names of published runs hold them so.
+    """
+    return float(number) if type(number) is int and abs(number) < 2**53 else number
+
+
+def _control(control: Any) -> Any:
+    """A policy among the controls by its label, as among the methods; others by their own name."""
+    if isinstance(control, str) and control not in CONTROLS and control.partition("(")[0] in POLICIES:
+        return policy(control).label
+    return control
 
 
 def _build(kind: type[Any], given: dict[str, Any], where: str) -> Any:

@@ -16,6 +16,9 @@ def time_to_target(runs: pl.DataFrame, column: str = "test_error") -> pl.DataFra
     The target is the lowest mean error over seeds that plain training has at any of its budgets, chosen on the test
     set, to its advantage. Every run is fully decayed; nothing is read off between budgets.
 
+    Only budgets in cost are compared; plain training's are that in passes, too, as it looks at nothing that it does not
+    train on. A method that is budgeted in passes has its own cost, and no place among them.
+
     Errors are fractions, lower is better. A policy with one budget is no curve and has no row.
 
     Args:
@@ -29,7 +32,8 @@ def time_to_target(runs: pl.DataFrame, column: str = "test_error") -> pl.DataFra
     Raises:
         TamisError: two finished runs stand for the same place, policy, budget and seed.
     """
-    ok = finished(runs).filter(pl.col(column).is_finite() & (pl.col("control") != "oracle"))
+    in_cost = pl.col("budget_unit").ne_missing("passes") | (pl.col("policy") == "uniform")
+    ok = finished(runs).filter(pl.col(column).is_finite() & (pl.col("control") != "oracle") & in_cost)
     rows: list[dict[str, Any]] = []
     for place, here in ok.partition_by(PLACE, maintain_order=True, as_dict=True).items():
         curves = {

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from scipy.optimize import brentq
-from scipy.special import gamma, gammainc
+from scipy.special import gamma, gammainc, hyp1f1
 
 from tamis.theory.epochs import worst_prune_below_mean, worst_rank_draw
 from tamis.theory.inclusions import resolve
 from tamis.types import TamisError
+
+OVERFLOWS = 30.0  # 1/p above which Γ(1 + 1/p) t^(-1/p) is no float at the least t that is tried, 1e-9
 
 
 def worst_case_share(rule: object | str, rate: float, batch: int = 128, **parameters: Any) -> float:
@@ -44,7 +46,8 @@ def crossover_rate(rule: object | str, share: float = 0.5, **parameters: Any) ->
     """The noise rate at which, in the worst case, ``share`` of what a rule trains on is noise.
 
     Above it a rule of high losses *can* train on more noise than that: streaming ``1 - (1 - share)^(1 / (beta + 1))``,
-    top-k ``keep share``. In [0, ``share``]; lower is a more fragile rule; 0 where any noise may be enough.
+    top-k ``keep share``. In [0, ``share``]; lower is a more fragile rule; 0 where any noise may be enough, ``share``
+    where nothing less is.
 
     Raises:
         TamisError: a rule that the theory does not cover; a share outside (0, 1).
@@ -58,6 +61,8 @@ def crossover_rate(rule: object | str, share: float = 0.5, **parameters: Any) ->
     tiny = min(1e-12, share / 2)
     if worst_case_share(rule, tiny, **parameters) >= share:
         return 0.0
+    if worst_case_share(rule, share, **parameters) <= share:  # a rule that keeps nearly all, and rounding
+        return share
     return float(brentq(lambda rate: worst_case_share(rule, rate, **parameters) - share, tiny, share, xtol=1e-12))
 
 
@@ -98,13 +103,22 @@ def max_gain(
 
 
 def _worst_power_draw(rate: float, keep: float = 0.5) -> float:
-    """G(x) = ∫_0^x exp(-t q^p) dq = Γ(1 + 1/p) P(1/p, t x^p) t^(-1/p), P the regularised incomplete gamma function."""
+    """G(x) = ∫_0^x exp(-t q^p) dq = Γ(1 + 1/p) P(1/p, t x^p) t^(-1/p), P the regularised incomplete gamma function.
+
+    Where 1/p is large, Γ and the power overflow against each other; there G(x) = x e^-u M(1, 1 + 1/p, u), u = t x^p, M
+    Kummer's function.
+    """
     if keep == 1:
         return rate
     a = keep / (1 - keep)  # 1 / p
 
     def passed_over(x: float, t: float) -> float:
-        return float(gamma(1 + a) * gammainc(a, t * x ** (1 / a)) * t**-a)
+        u = t * x ** (1 / a)
+        if u < 1e-280:  # P of a number that underflows is 0, but nothing of [0, x] is drawn
+            return x
+        if a > OVERFLOWS:
+            return float(x * math.exp(-u) * hyp1f1(1, 1 + a, u))
+        return float(gamma(1 + a) * gammainc(a, u) * t**-a)
 
     high = 1.0
     while passed_over(1, high) > 1 - keep:
