@@ -203,18 +203,6 @@ def test_a_folder_that_cannot_be_written_in_is_one_sentence(tmp_path: Path) -> N
         pass
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_one_sentence(tmp_path: Path) -> None:
-    out = prepared(tmp_path / "out")
-    out.chmod(0o555)
-    try:
-        for only_gather in (False, True):
-            with pytest.raises(TamisError, match="cannot be written in"):
-                study(TINY, out, only_gather=only_gather)
-    finally:
-        out.chmod(0o755)
-
-
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
 def test_fresh_that_is_killed_leaves_a_study_that_the_same_command_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
