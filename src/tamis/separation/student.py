@@ -158,7 +158,7 @@ class Student:
         said, met = torch.zeros(n, self.data.classes), torch.zeros(n)
         self.model.train()
         with torch.random.fork_rng(_cuda(self.data)):
-            self._reseed()
+            torch.manual_seed(generator(self.sieve.seed, "pass", self._passes).initial_seed())
             for drawn in self._batches:
                 index = torch.tensor(drawn)
                 for group in self._optimizer.param_groups:
@@ -175,13 +175,6 @@ class Student:
                 "standardise the inputs, or lower the learning rate of the recipe."
             )
         return said, met
-
-    def _reseed(self) -> None:
-        seed = generator(self.sieve.seed, "pass", self._passes).initial_seed()
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU, too
-        for device in _cuda(self.data):
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
 
     def _corrected(self, outputs: Tensor, y: Tensor) -> Tensor:
         assert self.matrix is not None
