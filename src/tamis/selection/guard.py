@@ -30,6 +30,7 @@ from tamis.types import TamisError, generator
 
 SURE = 0.9
 AT_MOST = 100_000  # examples that the matrix is fitted to
+AGAIN = 16  # steps of the first pass after which the matrix is begun anew, and at every power of two
 PIECE = 1 << 22  # probabilities that are judged at once
 LEAST = math.log(1e-6)  # of a look: one that is sure of another class does not outweigh all the others
 ROUNDS = 5  # of EM after a pass: each starts where the one before ended
@@ -94,12 +95,11 @@ class Guard:
         """The state before anything was seen of ``n`` examples; ``n * (4 classes + 17)`` bytes.
 
         ``said`` ``[n, K]`` sums of log p(true class | x), each pass by its ``weight``, over ``looks`` ``[n]``;
-        ``given`` ``[n]`` the label, -1 until it was seen; ``borne`` ``[K]``, how many of the first pass bear each;
-        ``matrix`` ``[K, K]`` P(given | true), which is trained through; ``explained``, the nats of the labels that all
-        this explains, and their last ``growth``; ``scale`` of log p and ``found`` ``[K, K]``, by which labels are
-        judged once both are ``held``; ``spared`` ``[K]`` bool, labels that are not judged; the ``trust`` in what was
-        said, by which it enters the loss; ``wrong``
-        ``[n]`` p(label is wrong); ``out`` ``[n]`` bool.
+        ``given`` ``[n]`` the label, -1 until it was seen; ``borne`` ``[K]``, how many of the first pass bear each, in
+        so many steps ``met``; ``matrix`` ``[K, K]`` P(given | true), which is trained through; ``explained``, the nats
+        of the labels that all this explains, and their last ``growth``; ``scale`` of log p and ``found`` ``[K, K]``, by
+        which labels are judged once both are ``held``; ``spared`` ``[K]`` bool, labels that are not judged; the
+        ``trust`` in what was said, by which it enters the loss; ``wrong`` ``[n]`` p(label is wrong); ``out`` ``[n]``.
         """
         start = beginning(torch.zeros(classes, device=device))
         return {
@@ -108,6 +108,7 @@ class Guard:
             "weight": torch.ones((), dtype=torch.float32),
             "given": torch.full((n,), -1, dtype=torch.int64, device=device),
             "borne": torch.zeros(classes, dtype=torch.float32, device=device),
+            "met": torch.zeros((), dtype=torch.int64),
             "matrix": start,
             "explained": torch.tensor(math.inf),
             "growth": torch.tensor(math.inf),
@@ -126,7 +127,10 @@ class Guard:
         """Take in the labels ``[b]`` of a step, before its loss: in the first pass they are all that is known."""
         if int(state["passes"]) == 0:
             state["borne"].index_add_(0, given.to(state["borne"].device), torch.ones_like(given, dtype=torch.float32))
-            state["matrix"] = beginning(state["borne"])
+            state["met"] += 1
+            steps = int(state["met"])
+            if steps % AGAIN == 0 or steps & (steps - 1) == 0:  # soon nothing changes from one step to the next
+                state["matrix"] = beginning(state["borne"])
 
     def observe(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> None:
         """Take in what a step said, before its own update: ``logits`` ``[b, K]`` and labels ``[b]`` of ``index``."""
