@@ -1,6 +1,7 @@
 """What a Sieve is asked for, checked before anything is made of it: plain values, and one sentence where they are not.
 
-Numbers become Python's own, so that a state of them is read with ``weights_only=True``.
+Numbers become Python's own, so that a state of them is read with ``weights_only=True``. Every function here raises a
+:class:`~tamis.types.TamisError` that says what was asked for and what would be right.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def whole(what: str, value: Any, least: int) -> int:
 
 
 def the_budget(budget: Any, unit: Any) -> float:
+    """A finite number above 0, in epochs of plain training ("cost") or passes."""
     if unit not in ("cost", "passes"):
         raise TamisError(f"unit is {unit!r}, but a budget is counted in 'cost' or in 'passes'.")
     try:
@@ -86,7 +88,7 @@ def who(candidates: Tensor, n: int) -> str:
     return f"{left} left out ({sha256(candidates.numpy().tobytes()).hexdigest()[:12]})" if left else "nobody left out"
 
 
-def candidates(exclude: Any, n: int) -> Tensor:
+def not_excluded(exclude: Any, n: int) -> Tensor:
     """``[m]`` int64, ascending: who may be drawn."""
     if exclude is None:
         return torch.arange(n)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from tamis.drawing import Drawing, Plan
-from tamis.entrance import candidates, the_budget, the_given, the_policy, the_scores, who, whole
+from tamis.entrance import not_excluded, the_budget, the_given, the_policy, the_scores, who, whole
 from tamis.guarding import Guarding
 from tamis.judging import Chosen, Judge
 from tamis.looking import Looking, LossFn
@@ -98,7 +98,7 @@ class Sieve:
         n = self.n = whole("n, how many examples there are,", n, 1)
         self.seed = whole("seed", seed, 0)
         self.policy, self.budget, self.unit, self.prices = policy, the_budget(budget, unit), unit, prices
-        values, self._candidates = the_given(policy, given, n), candidates(exclude, n)
+        values, self._candidates = the_given(policy, given, n), not_excluded(exclude, n)
         if policy.guard is not None and loss_fn is not None:
             raise TamisError(
                 f"{policy.label} trains by a loss of its own, of logits [b, K] and labels [b]; leave loss_fn out, or "

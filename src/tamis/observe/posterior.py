@@ -63,8 +63,8 @@ def beginning(labels: Tensor) -> Tensor:
 
     That breaks the tie between a class and its permutations. But no class is taken to bear a rare label j more often
     than four fifths of ``P(given = j)``, and the diagonal rises by what is spared: were a rare label a common mistake
-    of a large class, the large class would explain it, and nobody would be of the rare one. Rare is what surely bears
-    less than half of the share that each of the other labels has on average (3 standard deviations).
+    of a large class, the large class would explain it, and nobody would be of the rare one. Rare is a label of count c
+    with ``c + 4.5 + 3 sqrt(c + 2.25) < N / (2 (K - 1))``: surely below half of an even share of the other classes.
 
     Args:
         labels: ``[K]``, how many bear each label, as far as is known.
@@ -79,6 +79,10 @@ def beginning(labels: Tensor) -> Tensor:
         >>> beginning(torch.tensor([950, 50])).round(decimals=2)
         tensor([[0.9600, 0.0400],
                 [0.4000, 0.6000]], dtype=torch.float64)
+
+    Fails when: few are of a class and many others bear its label by mistake: it then passes for no rare one.
+
+    Reference: of this package; how it was found: docs/notes/guard.md.
     """
     counts, classes = labels.double(), len(labels)
     full, total = WRONG_AT_FIRST / max(1, classes - 1), counts.sum()

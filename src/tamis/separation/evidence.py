@@ -23,7 +23,8 @@ from tamis.observe.calibration import pooled, scale_and_transition
 from tamis.observe.features import logits
 from tamis.observe.out_of_fold import folds_of
 from tamis.observe.posterior import KNOWING, beginning, explained, transition, true_label
-from tamis.separation.student import Network, Student, ready
+from tamis.separation.ready import Network, ready
+from tamis.separation.student import Student
 from tamis.types import Arrays, Costs, TamisError, generator
 
 Part = TypeVar("Part")

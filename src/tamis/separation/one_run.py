@@ -17,8 +17,9 @@ from tamis.loop import Recipe
 from tamis.observe.calibration import at_rate, confusion, doubted, pooled
 from tamis.observe.posterior import flag, true_label
 from tamis.separation.evidence import Evidence
+from tamis.separation.ready import Network, ready
 from tamis.separation.separate import Verdicts, check
-from tamis.separation.student import Network, Student, ready
+from tamis.separation.student import Student
 from tamis.separation.watch import Watch
 from tamis.separation.words import SHOWN, named
 from tamis.types import Arrays, Costs, TamisError
