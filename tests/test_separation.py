@@ -219,10 +219,10 @@ def test_a_network_is_heard_by_what_it_explains() -> None:
     right = [0.8 * p + 0.2 * (1 - p) for p in said[0].softmax(1)[torch.arange(3), given].tolist()]
     entropy = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
     slow = entropy + sum(math.log(p) for p in right) / 3
-    assert explained(said[0], given, noisy) == pytest.approx(max(0.01, slow))
-    assert explained(9 * said[1][:2], given[:2]) == pytest.approx(math.log(2), abs=1e-6)
-    assert explained(torch.zeros(3, 2), given) == 0.01
-    assert explained(said[0][:0], given[:0]) == 0.01
+    assert explained(said[0].softmax(1), given, noisy) == pytest.approx(max(0.01, slow))
+    assert explained((9 * said[1][:2]).softmax(1), given[:2]) == pytest.approx(math.log(2), abs=1e-6)
+    assert explained(torch.full((3, 2), 0.5), given) == 0.01
+    assert explained(said[0][:0].softmax(1), given[:0]) == 0.01
 
 
 def test_the_whole_run_is_one_opinion_more_and_the_posterior_hears_them_by_weight() -> None:

@@ -148,18 +148,26 @@ def scale_and_transition(
     x, _ = checked(log_probabilities, given)
     fitted = sample(given, AT_MOST)
     x, y = x[fitted], given[fitted]
-    scale, step, t = 1.0, 0.2, start
-
-    def likelihood(s: float, matrix: Tensor) -> float:
-        return float(joint((s * x).softmax(1), matrix, y).sum(1).clamp(min=1e-12).log().sum())
-
+    scale, step, t, p = 1.0, 0.2, start, _softmax(x)
     for _ in range(rounds):
-        t = transition((scale * x).softmax(1), y, t, rounds=5)
-        options = {s: likelihood(s, t) for s in (scale, scale * (1 + step), scale / (1 + step))}
-        best = max(options, key=lambda s: options[s])
-        step = step / 2 if best == scale else step
-        scale = best
-    return scale, transition((scale * x).softmax(1), y, t, rounds=20)
+        t = transition(p, y, t, rounds=5)
+        here, likeliest = scale, _likelihood(p, t, y)
+        for other in (here * (1 + step), here / (1 + step)):
+            q = _softmax(other * x)
+            if (likelihood := _likelihood(q, t, y)) > likeliest:
+                scale, p, likeliest = other, q, likelihood
+        step = step / 2 if scale == here else step
+    return scale, transition(p, y, t, rounds=20)
+
+
+def _softmax(x: Tensor) -> Tensor:
+    """The softmax of rows: torch's own takes up to four times as long where they are short."""
+    p = (x - x.amax(1, keepdim=True)).exp_()
+    return p.div_(p.sum(1, keepdim=True))
+
+
+def _likelihood(p: Tensor, matrix: Tensor, given: Tensor) -> float:
+    return float(joint(p, matrix, given).sum(1).clamp_(min=1e-12).log_().sum())
 
 
 def sureness(wrong: Tensor, witness: Tensor) -> float:

@@ -51,7 +51,7 @@ def transition(probabilities: Tensor, given: Tensor, start: Tensor | None = None
         t = _of_labels(t, borne)
     for _ in range(rounds):
         q = joint(p, t, given)
-        q = q / q.sum(1, keepdim=True).clamp(min=1e-12)
+        q /= q.sum(1, keepdim=True).clamp(min=1e-12)
         counts = torch.zeros_like(t).index_add_(1, given, q.T)
         mass = counts.sum(1, keepdim=True)
         t = torch.where(mass > 1e-9, counts / mass.clamp(min=1e-9), t)
@@ -139,31 +139,30 @@ def corrected_loss(logits: Tensor, matrix: Tensor, given: Tensor, heard: Tensor 
     return -torch.logsumexp(terms if heard is None else terms + heard, 1)
 
 
-def explained(logits: Tensor, given: Tensor, matrix: Tensor | None = None) -> float:
-    """How many nats of the given labels a network's logits explain, through the matrix: H(y) less their mean loss.
+def explained(probabilities: Tensor, given: Tensor, matrix: Tensor | None = None) -> float:
+    """How many nats of the given labels a network explains, through the matrix: H(y) less their mean loss.
 
     What several passes or networks say counts by its cube: the power :data:`KNOWING`.
 
     Args:
-        logits: ``[N, K]`` of the true class. given: ``[N]`` int64. matrix: ``[K, K]`` P(given | true); None: nothing is
-            wrong.
+        probabilities: ``[N, K]`` of the true class. given: ``[N]`` int64. matrix: ``[K, K]`` P(given | true); None:
+            nothing is wrong.
 
     Returns:
         Nats, higher knows more: at most log K, and at least :data:`LEAST`.
 
     Example:
-        >>> given, sure = torch.tensor([0, 1]), torch.tensor([[30.0, 0.0], [0.0, 30.0]])
-        >>> round(explained(sure, given), 3)  # log 2
+        >>> round(explained(torch.eye(2), torch.tensor([0, 1])), 3)  # log 2
         0.693
 
     Fails when: wrong labels have been learnt by heart: it counts them as explained.
     """
     if not len(given):
         return LEAST
-    share = torch.bincount(given, minlength=logits.shape[1]).double() / len(given)
+    classes = probabilities.shape[1]
+    share = torch.bincount(given, minlength=classes).double() / len(given)
     entropy = -float(torch.special.xlogy(share, share).sum())
-    p = logits.softmax(1)
-    right = (p if matrix is None else p @ matrix.to(p)).gather(1, given[:, None])
+    right = (probabilities if matrix is None else probabilities @ matrix.to(probabilities)).gather(1, given[:, None])
     return max(LEAST, entropy + float(right.clamp(min=1e-12).log().double().mean()))
 
 
@@ -244,7 +243,7 @@ def _of_labels(t: Tensor, borne: Tensor) -> Tensor:
 
 def joint(p: Tensor, t: Tensor, given: Tensor) -> Tensor:
     """``[N, K]``: ``p_n(i) T[i, y_n]``, how probably the true class is i and the given label came of it."""
-    return p * t.T[given]
+    return t.T[given].mul_(p)
 
 
 def checked(probabilities: Tensor, given: Tensor) -> tuple[Tensor, int]:

@@ -188,17 +188,19 @@ class Guard:
         given, log_p = state["given"][known], state["said"][known] / state["looks"][known, None]
         fitted = sample(given, AT_MOST)
         log_p, given = log_p[fitted], given[fitted]
-        matrix = found = transition(log_p.softmax(1), given, state["matrix"], ROUNDS)
-        nats, scale, trust = explained(log_p, given, matrix), 1.0, 0.0
+        p = log_p.softmax(1)
+        matrix = found = transition(p, given, state["matrix"], ROUNDS)
+        nats, scale, trust = explained(p, given, matrix), 1.0, 0.0
         before = float(state["explained"])
         growth = nats / before - 1 if math.isfinite(before) else math.inf  # nothing is before the first pass
         slows = growth < self.slowing or growth > float(state["growth"]) or self.settle == 1
         held = int(state["passes"]) >= self.settle and slows
         if held:
             scale, found = scale_and_transition(log_p, given, matrix, SCALING)
-            share = true_label((scale * log_p).softmax(1), found, given).sum(0)
+            p = (scale * log_p).softmax(1)
+            share = true_label(p, found, given).sum(0)
             found = pooled(found, share)
-            knew = explained(scale * log_p, given, found) / max(knowable(found, share), 1e-12)
+            knew = explained(p, given, found) / max(knowable(found, share), 1e-12)
             trust = max(0.0, self.heard - (1 - min(knew, 1.0)))
         return {
             "matrix": matrix, "explained": torch.tensor(nats), "growth": torch.tensor(growth),

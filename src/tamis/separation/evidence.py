@@ -170,7 +170,7 @@ def one_run(
         said, seen = student.one_pass()
         if number >= IGNORED:
             met = seen > 0
-            view.hear(said, seen, explained(said[met], y[met], student.matrix))
+            view.hear(said, seen, explained(said[met].softmax(1), y[met], student.matrix))
         p = said.log_softmax(1).exp() * seen[:, None]
         mean, looks = (p, seen) if number <= IGNORED else (mean + p, looks + seen)  # the first is for the matrix alone
         own = _Own(n) if number <= IGNORED else own
@@ -265,7 +265,7 @@ def _fold(student: Student, passes: int, progress: Callable[[float], None] | Non
         met, seen = student.one_pass()
         if number >= IGNORED:
             trained = seen > 0
-            nats = explained(met[trained], y[trained], student.matrix)
+            nats = explained(met[trained].softmax(1), y[trained], student.matrix)
             outside = logits(student.model, data.x[held]).float().cpu()
             own.see(outside.softmax(1).gather(1, y[held, None])[:, 0])
             met[held], seen[held] = outside, 1.0
