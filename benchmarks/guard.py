@@ -69,7 +69,10 @@ def main() -> int:
         for run in runs:
             next(run)  # what is made before the first step is no part of training
         turns = seed
-        while all([turn(runs[k], spent[k]) for k in ((0, 1), (1, 0))[turns % 2]]):
+        going = True
+        while going:
+            for k in ((0, 1), (1, 0))[turns % 2]:
+                going = turn(runs[k], spent[k]) and going
             turns += 1
         by_pass.append([other / own for own, other in zip(*spent, strict=True)])
         whole.append(sum(spent[1]) / sum(spent[0]))

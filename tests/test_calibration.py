@@ -19,7 +19,8 @@ from tamis.observe.calibration import (
     sureness,
 )
 from tamis.observe.posterior import sample, transition
-from tamis.separation.evidence import Evidence, _found
+from tamis.separation.evidence import Evidence
+from tamis.separation.gathering import _found
 from tamis.separation.separate import separate
 from tamis.types import TamisError
 

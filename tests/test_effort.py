@@ -15,7 +15,7 @@ from tamis.loop import Recipe
 from tamis.observe.out_of_fold import folds_of
 from tamis.own.reading import from_arrays
 from tamis.selection.cost import PriceList
-from tamis.separation.evidence import gather_evidence
+from tamis.separation.gathering import gather_evidence
 from tamis.separation.separate import separate
 from tamis.types import Arrays, TamisError, generator
 

@@ -18,7 +18,8 @@ from tamis.loop import Recipe
 from tamis.models import build
 from tamis.observe.calibration import at_rate
 from tamis.observe.posterior import explained, flag
-from tamis.separation.evidence import Evidence, _View, cross_fit, gather_evidence, one_run
+from tamis.separation.evidence import Evidence
+from tamis.separation.gathering import _View, cross_fit, gather_evidence, one_run
 from tamis.separation.separate import separate
 from tamis.study.detection import auroc
 from tamis.types import Arrays, TamisError, Truth

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tamis.loop import Recipe
-from tamis.separation.evidence import Evidence, cross_fit, gather_evidence, one_run
+from tamis.separation.evidence import Evidence
+from tamis.separation.gathering import cross_fit, gather_evidence, one_run
 from tamis.separation.one_run import plain_run, separate_one_run, watch_one_run
 from tamis.separation.separate import _mostly_of_another, check, separate
 from tamis.separation.student import Student

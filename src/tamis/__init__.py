@@ -13,7 +13,8 @@ from tamis.observe.scores import Score
 from tamis.selection import policies, rules, schedules
 from tamis.selection.cost import PriceList, measure_prices
 from tamis.selection.policy import Policy
-from tamis.separation.evidence import Evidence, gather_evidence
+from tamis.separation.evidence import Evidence
+from tamis.separation.gathering import cross_fit, gather_evidence
 from tamis.separation.one_run import separate_one_run
 from tamis.separation.separate import Verdicts, separate
 from tamis.separation.watch import Watch
@@ -44,6 +45,7 @@ __all__ = [
     "Verdicts",
     "Watch",
     "audit",
+    "cross_fit",
     "gather_evidence",
     "measure_prices",
     "policies",

@@ -22,7 +22,8 @@ from tamis.auditing.folder import MARK, Kept, check, claim, finished, keep_outsi
 from tamis.auditing.prioritising import judge_prioritising
 from tamis.own.reading import Own, from_arrays, read
 from tamis.selection.cost import ASSUMED
-from tamis.separation.evidence import Evidence, gather_evidence
+from tamis.separation.evidence import Evidence
+from tamis.separation.gathering import gather_evidence
 from tamis.separation.separate import Verdicts, separate
 from tamis.study.folder import held
 from tamis.study.record import write_json, write_whole

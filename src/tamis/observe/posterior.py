@@ -201,14 +201,19 @@ def flag(p: Tensor, fdr: float) -> Tensor:
 
     Reference: Efron et al. 2001 (local false discovery rate); Sun & Cai 2007.
     """
-    if not 0 < fdr < 1:
-        raise TamisError(f"fdr is {fdr!r}, but the share of false discoveries to accept lies inside (0, 1).")
+    check_target(fdr)
     order = p.argsort(descending=True, stable=True)
     expected = (1 - p[order].double()).cumsum(0) / torch.arange(1, len(p) + 1, device=p.device)
     count = int((expected <= fdr).sum())  # the running mean of rising numbers rises
     flagged = torch.zeros(len(p), dtype=torch.bool, device=p.device)
     flagged[order[:count]] = True
     return flagged
+
+
+def check_target(fdr: float) -> None:
+    """That a share of false discoveries can be asked for: inside (0, 1)."""
+    if not 0 < fdr < 1:
+        raise TamisError(f"fdr is {fdr!r}, but the share of false discoveries to accept lies inside (0, 1).")
 
 
 def sample(given: Tensor, at_most: int) -> Tensor:

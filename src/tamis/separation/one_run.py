@@ -79,7 +79,7 @@ def watch_one_run(
         recipe: how it is trained; None is :meth:`~tamis.loop.Recipe.sized`. progress: called with the fraction done.
 
     Raises:
-        TamisError: fewer than 3 passes; as for :func:`~tamis.separation.evidence.gather_evidence`.
+        TamisError: fewer than 3 passes; as for :func:`~tamis.separation.gathering.gather_evidence`.
 
     Example:
         >>> data = Arrays(torch.randn(60, 4), torch.arange(60) % 2, 2)
@@ -126,7 +126,7 @@ def separate_one_run(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
 
     Fails when: noise goes from class to class: the network has trained on the labels it is asked about, so the list is
     good and its probabilities are too low at the top (few are flagged at a low target). Several networks that did not
-    see the example do better, for 2.6 runs: :func:`~tamis.separation.evidence.gather_evidence`.
+    see the example do better, for 2.6 runs: :func:`~tamis.separation.gathering.gather_evidence`.
 
     Reference: the run and its margin: Pleiss et al. 2020, arXiv:2001.10528; anchors: Liu & Tao 2016, arXiv:1411.7718.
     """

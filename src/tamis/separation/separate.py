@@ -21,8 +21,8 @@ from tamis.observe.calibration import (
     sureness,
 )
 from tamis.observe.mixture import high_component
-from tamis.observe.posterior import flag, sample, transition, true_label
-from tamis.separation.evidence import Evidence
+from tamis.observe.posterior import check_target, flag, sample, transition, true_label
+from tamis.separation.evidence import Evidence, Refit, refitted
 from tamis.separation.kinds import tell_kinds
 from tamis.separation.words import ORDER, SHOWN, named, reasons
 from tamis.types import TamisError
@@ -122,7 +122,13 @@ def check(evidence: Evidence) -> None:
         )
 
 
-def separate(evidence: Evidence, *, features: Tensor | np.ndarray | None = None, fdr: float = 0.05) -> Verdicts:
+def separate(
+    evidence: Evidence,
+    *,
+    features: Tensor | np.ndarray | None = None,
+    refit: Refit | None = None,
+    fdr: float = 0.05,
+) -> Verdicts:
     """What is the matter with each example, and how many labels are wrong: without clean data or a given noise rate.
 
     The transition matrix T and one scale of all logits are estimated by the likelihood of the given labels; then, for
@@ -136,16 +142,20 @@ def separate(evidence: Evidence, *, features: Tensor | np.ndarray | None = None,
     are not calibrated.
 
     Args:
-        evidence: best from :func:`~tamis.separation.evidence.gather_evidence`, whose looks are out of fold.
+        evidence: best from :func:`~tamis.separation.gathering.gather_evidence`, whose looks are out of fold; or of one
+            run, as :func:`~tamis.separation.gathering.one_run` or a :class:`~tamis.separation.watch.Watch` gives it.
         features: ``[N, ...]`` what the examples look like: the inputs themselves (pictures ``[N, C, H, W]``), or
             features of a model that was not trained on these labels; an array does as well. None: no kind that needs
             them is told.
+        refit: trains again through the matrix ``[K, K]`` that one run found, and gives evidence out of fold, as
+            ``lambda matrix: tamis.cross_fit(data, network, matrix)`` does for 1.6 runs more. None: the evidence as it
+            is.
         fdr: in (0, 1).
 
     Raises:
         TamisError: fewer than two looks at an example, probabilities that are none, a single class or a single fold, a
             target outside (0, 1), features of another number, not finite, so large that their squares are not, or
-            without a dimension of their own.
+            without a dimension of their own, a refit that cannot be or gives something else.
 
     Example:
         >>> p = torch.tensor([[0.95, 0.05]] * 6 + [[0.05, 0.95]] * 5 + [[0.97, 0.03]])
@@ -168,13 +178,17 @@ def separate(evidence: Evidence, *, features: Tensor | np.ndarray | None = None,
             f"{int(seen.median()) if len(seen) else 0}; train for more passes."
         )
     check(evidence)
+    x = None if features is None else _as_features(features, len(evidence.label))
+    check_target(fdr)
+    if refit is not None:
+        evidence = refitted(evidence, refit)
+        check(evidence)
     given, missing = evidence.label, []
     if evidence.probabilities is not None and evidence.fold is not None and len(evidence.fold.unique()) < 2:
         raise TamisError(
             f"all {len(given)} examples are of fold {int(evidence.fold[0])}, but how sure the rate is shows in how "
             "folds differ; give at least two folds, or None where the network trained on what it looked at."
         )
-    x = None if features is None else _as_features(features, len(given))
     matrix = suggested = chance = interval = None
     if evidence.probabilities is None:
         p = _by_loss(evidence)
@@ -187,7 +201,8 @@ def separate(evidence: Evidence, *, features: Tensor | np.ndarray | None = None,
         chance = (best.values.clamp(min=0) * p / (1 - own).clamp(min=1e-12)).clamp(max=1).numpy()
         if evidence.fold is None:
             missing.append(
-                "The looks are of examples in training: the noise rate may come out low, and has no interval."
+                "The looks are of examples in training: the noise rate may come out low, and has no interval; refit= "
+                "trains networks that did not see them."
             )
         elif evidence.views is not None and (agreed := agreement(evidence.views, evidence.fold)) < AGREED:
             missing.append(

@@ -23,7 +23,7 @@ from tamis.observe.neighbours import nearest
 from tamis.observe.out_of_fold import self_confidence
 from tamis.observe.scores import Score
 from tamis.selection.policies import uniform
-from tamis.separation.evidence import gather_evidence
+from tamis.separation.gathering import gather_evidence
 from tamis.separation.one_run import plain_run, separate_one_run, watch_one_run
 from tamis.separation.separate import Verdicts, separate
 from tamis.study.detection import FOLDS, Lab, cross_validated, second_split
