@@ -205,7 +205,7 @@ PLANS: dict[str, Plan] = {
         Plan(
             "guard-inputs",
             "Does the guard cost anything where no label is wrong? Clean and damaged inputs, at the cost of 8 epochs.",
-            (dataclasses.replace(FASHION_MLP, epochs=8, seeds=tuple(range(20)), ladder=(), points=4, watch=0),),
+            (dataclasses.replace(FASHION_MLP, epochs=8, seeds=tuple(range(30)), ladder=(), points=4, watch=0),),
             (("none", 0.0), *PAPER_CELLS[3:], *(("fifteen_corruptions(severity=5)", rate) for rate in (0.25, 0.5))),
             (GUARDED,),
             ("oracle",),
