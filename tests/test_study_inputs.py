@@ -42,6 +42,25 @@ def toml(folder: Path, text: str) -> str:
     return str(folder / "mine.toml")
 
 
+# Plans ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_field_that_is_like_none_is_answered_by_all_there_are(tmp_path: Path) -> None:
+    with pytest.raises(TamisError, match="no field 'policies'; it has name, title, .*cells, methods"):
+        load_plan(toml(tmp_path, 'policies = ["uniform"]'))
+    with pytest.raises(TamisError, match="no field 'method'; did you mean 'methods'"):
+        load_plan(toml(tmp_path, 'method = ["uniform"]'))
+
+
+def test_a_long_tail_is_a_cell_of_the_setting_whose_examples_it_takes_away(tmp_path: Path) -> None:
+    cells = (("none", 0.0), ("long_tail", 0.9))
+    plan = dataclasses.replace(TINY, settings=(dataclasses.replace(ONE, epochs=1, ladder=()),), cells=cells, methods=())
+    runs, _ = study(plan, tmp_path / "out", workers=1)
+    assert runs["corruption"].to_list() == ["none", "long_tail"]
+    assert runs["size"].n_unique() == 1
+    assert runs["candidates"][1] < runs["candidates"][0], "it trained on fewer"
+
+
 # The loop and the chart of its cost -----------------------------------------------------------------------------------
 
 

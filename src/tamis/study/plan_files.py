@@ -119,8 +119,9 @@ def _build(kind: type[Any], given: dict[str, Any], where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(kind)}
     for name in given:
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, 1, cutoff=0)[0]
-            raise TamisError(f"{where} has no field {name!r}; did you mean {near!r}?")
+            near = difflib.get_close_matches(name, fields, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields)}."
+            raise TamisError(f"{where} has no field {name!r}; {hint}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     for name, value in values.items():
         kinds = _KINDS.get(str(fields[name].type).split("[")[0])

@@ -97,7 +97,7 @@ def run(
     selecting = share is not None
     last = record.points[-1]
     row = {
-        **_identity(job, name, plan, len(data.y)),
+        **_identity(job, name, plan, len(dataset.train.y)),
         "realised_rate": truth.realised_rate,
         "test_error": last.test_error,
         "worst_class_error": last.worst_class_error,
@@ -129,7 +129,8 @@ def run(
 
 def _separate(job: Job, prices: PriceList, plan: str, name: str, device: str) -> tuple[dict[str, Any], pl.DataFrame]:
     """Ask a separator of the job's labels, and hold what it says against the truth: no run's curve, but a verdict."""
-    data, truth = injector(job.corruption, job.rate)(dataset_for(job.setting).train, generator(job.seed, "corrupt"))
+    clean = dataset_for(job.setting).train
+    data, truth = injector(job.corruption, job.rate)(clean, generator(job.seed, "corrupt"))
 
     def lab(data: Arrays) -> Lab:
         return Lab(data, _network(job.setting, data, device), job.setting.recipe, job.budget, job.seed)
@@ -140,7 +141,7 @@ def _separate(job: Job, prices: PriceList, plan: str, name: str, device: str) ->
     seconds = time.perf_counter() - start
     separation, bins = measure(said, truth, hard)
     row = {
-        **_identity(job, name, plan, len(data.y)),
+        **_identity(job, name, plan, len(clean.y)),
         "realised_rate": truth.realised_rate,
         **vars(said.costs),
         "cost": prices.cost(said.costs, len(data.y)),
@@ -229,6 +230,7 @@ def prices_for(setting: Setting, device: str = "cpu") -> PriceList:
 
 
 def _identity(job: Job, name: str, plan: str, size: int) -> dict[str, Any]:
+    """``size`` is that of the clean training set: a cell whose damage takes examples away is of the same setting."""
     return {
         "run": name, "plan": plan, "dataset": job.setting.dataset, "size": size, "model": job.setting.model,
         "corruption": job.corruption, "rate": job.rate, "policy": job.policy, "role": job.role,
