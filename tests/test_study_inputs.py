@@ -46,7 +46,7 @@ def toml(folder: Path, text: str) -> str:
 
 
 def test_a_field_that_is_like_none_is_answered_by_all_there_are(tmp_path: Path) -> None:
-    with pytest.raises(TamisError, match="no field 'policies'; it has name, title, .*cells, methods"):
+    with pytest.raises(TamisError, match=r"no field 'policies'; it has name, title, .*cells, methods"):
         load_plan(toml(tmp_path, 'policies = ["uniform"]'))
     with pytest.raises(TamisError, match="no field 'method'; did you mean 'methods'"):
         load_plan(toml(tmp_path, 'method = ["uniform"]'))

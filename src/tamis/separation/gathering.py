@@ -3,9 +3,9 @@
 One run learns through a class transition matrix that it estimates itself, early, and then holds: the network minimises
 the loss of the *given* labels through the matrix and has no need to memorise a wrong one to explain it. Then the data
 are cut into folds, and a network for each learns from the others, through the matrix that the run found, and looks,
-after every pass from the second on, at its own fold. No such look is of an example in training, so what is estimated from them does not
-lean towards "no noise". What all of them said of an example while they trained on it is heard as well, each pass by
-what it knew.
+after every pass from the second on, at its own fold. No such look is of an example in training, so what is estimated
+from them does not lean towards "no noise". What all of them said of an example while they trained on it is heard as
+well, each pass by what it knew.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def gather_evidence(
 ) -> Evidence:
     """One run, and then a cross-fitted one through the matrix that it found: what :func:`~tamis.separate` reads best.
 
-    Cost: ``passes`` epochs, and ``fold_passes`` (folds - 1) more with a look at everything after each but the first: 26.3 epochs at
-    the defaults, 2.6 runs of 10.
+    Cost: ``passes`` epochs, and ``fold_passes`` (folds - 1) more with a look at everything after each but the first:
+    26.3 epochs at the defaults, 2.6 runs of 10.
 
     Args:
         data: with the labels as they were given. network: seed to a fresh network that gives logits ``[B, K]``.
