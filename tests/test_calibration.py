@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tamis.observe.calibration import (
     agreement,
     anchored,
-    at_rate,
     confusion,
     doubted,
     pooled,
@@ -144,26 +141,6 @@ def test_doubt_by_hand() -> None:
     assert said[2].tolist() == pytest.approx([0.0, 1.0, 0.0])
     assert torch.equal(doubted(p, usual, 0.0), p.double())
     assert torch.allclose(said.sum(1), torch.ones(3, dtype=torch.float64))
-
-
-@given(st.lists(st.floats(0.001, 0.999), min_size=2, max_size=30), st.floats(0.01, 0.99))
-@settings(deadline=None, max_examples=60)
-def test_at_rate_has_that_mean_and_keeps_the_order(values: list[float], rate: float) -> None:
-    moved = at_rate(torch.tensor(values, dtype=torch.float64), rate)
-    assert float(moved.mean()) == pytest.approx(rate, abs=1e-6)
-    for a, va in zip(moved.tolist(), values, strict=True):
-        for b, vb in zip(moved.tolist(), values, strict=True):  # vectors and their rests round apart by a bit
-            assert a <= b + 1e-12 if va <= vb else a >= b - 1e-12
-    log_odds = moved.logit() - torch.tensor(values, dtype=torch.float64).logit()
-    assert float(log_odds.std()) < 1e-6, "one constant for all"
-
-
-def test_no_noise_and_all_noise_and_nonsense() -> None:
-    assert float(at_rate(torch.rand(9, dtype=torch.float64), 0.0).max()) < 1e-3
-    p = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64)
-    assert torch.allclose(at_rate(p, 0.5, surer=2.0).logit(), 2 * p.logit(), atol=1e-9), "the mean stays at one half"
-    with pytest.raises(TamisError, match=r"rate is 1\.5"):
-        at_rate(torch.rand(3), 1.5)
 
 
 @pytest.mark.parametrize(("matrix", "noise"), [(SWAP, 0.175), (EVEN, 0.3), (torch.eye(CLASSES), 0.0)])

@@ -16,8 +16,8 @@ from tamis.corrupt import injector
 from tamis.data import load
 from tamis.loop import Recipe
 from tamis.models import build
-from tamis.observe.calibration import at_rate
 from tamis.observe.posterior import explained, flag
+from tamis.observe.rate import at_rate
 from tamis.separation.evidence import Evidence
 from tamis.separation.gathering import _View, cross_fit, gather_evidence, one_run
 from tamis.separation.separate import separate
@@ -86,7 +86,10 @@ def test_a_list_is_shorter_the_less_sure_the_rate_is(noisy: tuple[Evidence, Trut
     without = dataclasses.replace(found, interval=None)
     assert torch.equal(without.flag(0.1), flag(p, 0.1)), "nothing says how sure it is: the probabilities as they are"
     assert unsure.flag(0.1).sum() < found.flag(0.1).sum() < without.flag(0.1).sum()
-    assert torch.equal(unsure.flag(0.1), flag(at_rate(p, 0.6 * found.noise_rate), 0.1))
+    assert found.rate_error > 0
+    assert torch.equal(unsure.flag(0.1), flag(at_rate(p, 0.6 * found.noise_rate, error=found.rate_error), 0.1))
+    known = dataclasses.replace(unsure, rate_error=0.0)
+    assert torch.equal(known.flag(0.1), flag(at_rate(p, 0.6 * found.noise_rate), 0.1))
 
 
 def test_on_clean_data_next_to_nothing_is_flagged() -> None:

@@ -290,36 +290,3 @@ def doubted(probabilities: Tensor, usual: Tensor, share: float = DOUBT) -> Tenso
     """
     p = probabilities.double()
     return (1 - share) * p + share * usual.to(p)[p.argmax(1)]
-
-
-def at_rate(wrong: Tensor, rate: float, surer: float = 1.0) -> Tensor:
-    """Probabilities moved by one constant in their log-odds so that their mean is ``rate``; their order stays.
-
-    Args:
-        wrong: ``[N]`` in [0, 1]. rate: in [0, 1]. surer: by what the log-odds are multiplied first, above 0.
-
-    Returns:
-        ``[N]`` float64.
-
-    Example:
-        >>> at_rate(torch.tensor([0.1, 0.2, 0.9]), 0.5).round(decimals=3)
-        tensor([0.1950, 0.3530, 0.9520], dtype=torch.float64)
-
-    Raises:
-        TamisError: a rate outside [0, 1].
-
-    Fails when: the probabilities are 0 and 1 alone: they count as 1e-9 from there, and are moved far to meet the rate.
-
-    Reference: prior shift: Saerens et al. 2002.
-    """
-    if not 0 <= rate <= 1:
-        raise TamisError(f"rate is {rate!r}, but the share of wrong labels lies in [0, 1].")
-    odds = surer * wrong.double().clamp(1e-9, 1 - 1e-9).logit()
-    low, high = -30.0, 30.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if float((odds + middle).sigmoid().mean()) < rate:
-            low = middle
-        else:
-            high = middle
-    return (odds + (low + high) / 2).sigmoid()

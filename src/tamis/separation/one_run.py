@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from tamis.loop import Recipe
-from tamis.observe.calibration import at_rate, confusion, doubted, pooled
+from tamis.observe.calibration import confusion, doubted, pooled
 from tamis.observe.posterior import flag, true_label
+from tamis.observe.rate import at_rate
 from tamis.separation.evidence import Evidence
 from tamis.separation.ready import Network, ready
 from tamis.separation.separate import Verdicts, check

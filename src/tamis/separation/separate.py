@@ -9,19 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tamis.observe.calibration import (
-    AT_MOST,
-    agreement,
-    anchored,
-    at_rate,
-    confusion,
-    doubted,
-    pooled,
-    scale_and_transition,
-    sureness,
-)
+from tamis.observe.calibration import agreement
 from tamis.observe.mixture import high_component
-from tamis.observe.posterior import check_target, flag, sample, transition, true_label
+from tamis.observe.posterior import check_target
+from tamis.separation.bayes import judged, listed
 from tamis.separation.evidence import Evidence, Refit, refitted
 from tamis.separation.kinds import tell_kinds
 from tamis.separation.words import ORDER, SHOWN, named, reasons
@@ -30,7 +21,6 @@ from tamis.types import TamisError
 if TYPE_CHECKING:
     import polars as pl
 
-CAUTION = 0.4  # of the way from the rate to the low end of its interval: to a list, a rate too high does more harm
 NAMED = 5  # classes in a sentence; the others are counted
 ROUNDING = 1e-2  # of a row's sum: what half precision may leave of thousands of classes, and no logits come near
 AGREED = 0.85  # of the examples; networks that agree on fewer were seen to flag up to three times the clean ones asked
@@ -48,7 +38,8 @@ class Verdicts:
             ``p_suggested`` (null where losses alone were known), ``flagged`` (as mislabeled, at ``fdr``), ``reasons``,
             ``neighbour`` (the most alike other example, or null), ``confidence`` and ``variability`` (mean and
             deviation of p(label); null where unknown).
-        noise_rate: the estimated share of wrong labels; ``interval``: 95 %, or None where nothing says how sure it is.
+        noise_rate: the estimated share of wrong labels; ``interval``: 95 %, or None where nothing says how sure it is;
+            ``rate_error``: the part of that which is chance, a standard error.
         transition: ``[K, K]`` float64, P(given | true), or None.
         fdr: the share of clean examples accepted among the flagged.
         missing: what could not be told, and why, in sentences.
@@ -60,6 +51,7 @@ class Verdicts:
     transition: Tensor | None
     fdr: float
     missing: tuple[str, ...]
+    rate_error: float = 0.0
 
     def flag(self, fdr: float) -> Tensor:
         """``[N]`` bool: who is listed as mislabeled where a share ``fdr`` of clean ones is accepted among them.
@@ -78,15 +70,8 @@ class Verdicts:
 
         Reference: :func:`~tamis.observe.posterior.flag`; the rate's move was chosen on data: docs/notes/separation.md.
         """
-        return listed(torch.from_numpy(self.table["p_mislabeled"].to_numpy().copy()), self.interval, fdr)
-
-
-def listed(p: Tensor, interval: tuple[float, float] | None, fdr: float) -> Tensor:
-    """As :meth:`Verdicts.flag`, of probabilities ``[N]`` whose mean is the rate that has the ``interval``."""
-    if interval is not None:
-        rate = float(p.mean())
-        p = at_rate(p, rate - CAUTION * max(0.0, rate - interval[0]))
-    return flag(p, fdr)
+        p = torch.from_numpy(self.table["p_mislabeled"].to_numpy().copy())
+        return listed(p, self.interval, fdr, self.rate_error)
 
 
 def check(evidence: Evidence) -> None:
@@ -190,11 +175,12 @@ def separate(
             "folds differ; give at least two folds, or None where the network trained on what it looked at."
         )
     matrix = suggested = chance = interval = None
+    error = 0.0
     if evidence.probabilities is None:
         p = _by_loss(evidence)
         missing.append("Losses alone were known: no label is suggested, and the probability is a mixture's.")
     else:
-        p, posterior, matrix, interval = _bayes(evidence, evidence.probabilities)
+        p, posterior, matrix, interval, error = judged(evidence, evidence.probabilities)
         best = posterior.scatter(1, given[:, None], -1.0).max(1)
         own = posterior.gather(1, given[:, None])[:, 0]
         suggested = best.indices.numpy()
@@ -219,7 +205,7 @@ def separate(
             missing.append("With two classes a wrong label looks like an ambiguous example of the other class.")
     others = tell_kinds(evidence, x, p)
     told = {"mislabeled": p, **{name: getattr(others, name) for name in ORDER[1:]}}
-    flagged = listed(p, interval, fdr)
+    flagged = listed(p, interval, fdr, error)
     n, kind = len(given), named({**told, "mislabeled": torch.where(flagged, 1.0, p)})  # what is flagged is called so
     columns: dict[str, Any] = {"index": torch.arange(n).numpy(), "label": given.numpy()}
     columns |= {f"p_{name}": None if told[name] is None else told[name].numpy() for name in SHOWN}
@@ -239,7 +225,7 @@ def separate(
         {name: values if values is not None else [None] * n for name, values in columns.items()},
         schema_overrides={**whole, **real},
     ).with_columns(pl.when(pl.col("neighbour") >= 0).then("neighbour").name.keep())
-    return Verdicts(table, float(p.mean()), interval, matrix, fdr, (*missing, *others.missing))
+    return Verdicts(table, float(p.mean()), interval, matrix, fdr, (*missing, *others.missing), error)
 
 
 def _as_features(features: Tensor | np.ndarray, n: int) -> Tensor:
@@ -280,69 +266,3 @@ def _by_loss(evidence: Evidence) -> Tensor:
     p = torch.full_like(loss, torch.nan)
     p[known] = high_component(loss[known], "beta")
     return torch.nan_to_num(p, nan=float(p[known].mean()) if bool(known.any()) else 0.0)
-
-
-def _bayes(evidence: Evidence, p: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[float, float] | None]:
-    """Probability of a wrong label ``[N]``, posterior of the true ``[N, K]``, the transition, the rate's interval."""
-    given = evidence.label
-    if evidence.fold is None:  # in training: the likelihood would find the networks not sure enough, and no noise
-        matrix = transition(p, given, evidence.matrix)
-        matrix = pooled(matrix, true_label(p, matrix, given).sum(0))
-        posterior = true_label(doubted(p, confusion(p)), matrix, given)
-        rate = _rate(p, given, anchored(p, given, rounds=0))
-        return at_rate(_wrong(posterior, given), rate), posterior, matrix, None
-    scale, matrix = scale_and_transition(p.clamp(min=1e-12).log(), given, evidence.matrix)
-    p = p.double().clamp(min=1e-12).pow(scale)
-    p = p / p.sum(1, keepdim=True)
-    matrix = pooled(matrix, true_label(p, matrix, given).sum(0))
-    alone = true_label(p, matrix, given)
-    if evidence.views is None:
-        posterior, surer = true_label(doubted(p, confusion(p)), matrix, given), 1.0
-    else:
-        posterior, surer = _heard(evidence, evidence.views, evidence.fold, scale, p, matrix, _wrong(alone, given))
-    rate = _rate(p, given, anchored(p, given))
-    parts = [(p[mine], given[mine]) for mine in (evidence.fold == k for k in evidence.fold.unique())]
-    folds = [_rate(*part, anchored(*part)) for part in parts]
-    interval = _interval(rate, folds, float(_wrong(alone, given).mean()))
-    return at_rate(_wrong(posterior, given), rate, surer), posterior, matrix, interval
-
-
-def _heard(
-    evidence: Evidence, views: Tensor, fold: Tensor, scale: float, p: Tensor, matrix: Tensor, witness: Tensor
-) -> tuple[Tensor, float]:
-    """The posterior ``[N, K]`` as all networks see it, by their weights, and how much surer it may be.
-
-    The ``witness`` ``[N]`` is what the network that did not train on an example says of its label; what the others say
-    is judged by it.
-    """
-    given, usual = evidence.label, confusion(p)
-    weights = torch.ones(len(views)) if evidence.weights is None else evidence.weights
-    posterior, others, heard = torch.zeros_like(p), torch.zeros_like(witness), torch.zeros_like(witness)
-    for k, (view, weight) in enumerate(zip(views, (weights.double() / weights.double().sum()).tolist(), strict=True)):
-        said = true_label(doubted((scale * view.double()).softmax(1), usual), matrix, given)
-        counts = weight * (fold != k).double()
-        posterior += weight * said
-        others += counts * _wrong(said, given)
-        heard += counts
-    asked = sample(given, AT_MOST)
-    asked = asked[heard[asked] > 0]
-    return posterior, sureness((others / heard)[asked], witness[asked])
-
-
-def _wrong(posterior: Tensor, given: Tensor) -> Tensor:
-    """``[N]``, how probably the given label is not the true one."""
-    return 1 - posterior.gather(1, given[:, None])[:, 0]
-
-
-def _rate(p: Tensor, given: Tensor, matrix: Tensor) -> float:
-    """The share of wrong labels if every class errs as ``matrix`` says."""
-    return float(p.double().mean(0) @ (1 - matrix.diagonal()))
-
-
-def _interval(rate: float, folds: list[float], other: float) -> tuple[float, float]:
-    """A t interval over the folds' own estimates, drawn out to the other way of estimating, by the likelihood."""
-    from scipy.stats import t as student_t  # heavy to import
-
-    spread = float(torch.tensor(folds, dtype=torch.float64).std()) / len(folds) ** 0.5
-    half = float(student_t.ppf(0.975, len(folds) - 1)) * spread
-    return max(0.0, min(rate, other) - half), min(1.0, max(rate, other) + half)
