@@ -68,9 +68,7 @@ def spread(values: list[float]) -> str:
 
 def main(seeds: list[int]) -> None:
     torch.set_num_threads(1)
-    print(
-        "classes | best possible error | as they are: rate, flagged | flipped: rate, flagged, clean, recall, best recall"
-    )
+    print("classes | best possible error | as they are: rate, flagged | flipped: rate, flagged, clean, recall, best")
     for classes, far in CLOUDS:
         errors, clean, noisy = [], [], []
         for seed in seeds:
