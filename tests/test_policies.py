@@ -67,6 +67,8 @@ def test_labels_with_settings_read_back(text: str) -> None:
         ("top_k(keep=__import__('os'))", "name=number"),
         ("top_k(keep=1/0)", "name=number"),
         ("top_k(keep=2)", "share of candidates"),
+        ("selective_backprop(history=1.5)", "history of selective_backprop is 1.5, but it must be a whole number"),
+        ("guarded(settle=True)", "settle of guarded is True, but it must be a whole number"),
         ("", "is not a policy"),
         ("a b", "is not a policy"),
     ],

@@ -333,7 +333,8 @@ def test_keep_names_what_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "word"), [({"beta": -1}, "beta"), ({"beta": math.inf}, "beta"), ({"history": 0}, "history")]
+    ("kwargs", "word"),
+    [({"beta": -1}, "beta"), ({"beta": math.inf}, "beta"), ({"history": 0}, "history"), ({"history": 1.5}, "whole")],
 )
 def test_streaming_power_refuses_nonsense(kwargs: dict[str, float], word: str) -> None:
     with pytest.raises(TamisError, match=word):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import inspect
 import re
 from collections.abc import Callable
 
@@ -73,6 +74,13 @@ def _literal(node: ast.expr) -> object:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
         return ast.literal_eval(node.left) / ast.literal_eval(node.right)
     return ast.literal_eval(node)
+
+
+def _whole(name: str, values: dict[str, object]) -> None:
+    """That what a method counts is given in whole numbers."""
+    for key, parameter in inspect.signature(POLICIES[name]).parameters.items():
+        if parameter.annotation == "int" and key in values and type(values[key]) is not int:
+            raise TamisError(f"{key} of {name} is {values[key]!r}, but it must be a whole number.")
 
 
 def uniform() -> Policy:
@@ -216,6 +224,7 @@ def policy(text: str) -> Policy:
         assert isinstance(call, ast.Call)
         assert not call.args
         values = {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
+        _whole(name, values)
         return POLICIES[name](**values)
     except TamisError:
         raise

@@ -142,8 +142,8 @@ class StreamingPower:
     def __post_init__(self) -> None:
         if not self.beta >= 0 or math.isinf(self.beta):
             raise TamisError(f"beta is {self.beta!r}, but the selectivity must be a finite number of at least 0.")
-        if self.history < 1:
-            raise TamisError(f"history is {self.history!r}, but at least one loss must be remembered.")
+        if type(self.history) is not int or self.history < 1:
+            raise TamisError(f"history is {self.history!r}, but a whole number of losses, at least 1, is remembered.")
 
     @property
     def keep(self) -> float:
