@@ -90,6 +90,16 @@ def test_views_without_weights_are_all_heard_alike() -> None:
     assert both.weights.tolist() == [1.0] * len(both.views)
 
 
+def test_a_first_run_is_no_fold_of_networks_that_have_no_views() -> None:
+    def bare(matrix: Tensor) -> Evidence:
+        return dataclasses.replace(refit(matrix, passes=3), views=None, weights=None)
+
+    first = one_run(DATA, network, recipe=RECIPE, passes=4)
+    assert first.found is not None
+    assert refitted(first, bare).views is None
+    assert tamis.separate(first, refit=bare).table.equals(tamis.separate(bare(first.found)).table)
+
+
 def test_a_refit_that_cannot_be_is_refused_before_it_is_paid() -> None:
     def never(matrix: Tensor) -> Evidence:
         raise AssertionError("it was called")
@@ -110,3 +120,19 @@ def test_a_refit_that_cannot_be_is_refused_before_it_is_paid() -> None:
     for wrong in (None, first, dataclasses.replace(refit(torch.eye(CLASSES), passes=3), label=DATA.y.flip(0))):
         with pytest.raises(TamisError, match="refit must give"):
             tamis.separate(first, refit=lambda matrix, wrong=wrong: wrong)  # type: ignore[misc]
+
+
+def test_what_a_refit_gives_is_checked_like_any_evidence() -> None:
+    first, second = watch_one_run(DATA, network, recipe=RECIPE, passes=3), refit(torch.eye(CLASSES), passes=3)
+    with pytest.raises(TamisError, match="two looks"):
+        tamis.separate(first, refit=lambda matrix: dataclasses.replace(second, looks=torch.ones(len(DATA.y))))
+    with pytest.raises(TamisError, match="probabilities that sum to 1"):
+        tamis.separate(first, refit=lambda matrix: dataclasses.replace(second, probabilities=torch.ones(600, CLASSES)))
+
+
+@pytest.mark.parametrize(
+    "matrix", [torch.eye(2), torch.eye(4), torch.ones(3), 5 * torch.eye(3), torch.full((3, 3), torch.nan), "x"]
+)
+def test_a_matrix_that_is_none_is_refused_before_the_first_step(matrix: Any) -> None:
+    with pytest.raises(TamisError, match=r"matrix must be \[3, 3\]"):
+        tamis.cross_fit(DATA, network, matrix, recipe=RECIPE)

@@ -70,7 +70,7 @@ Refit = Callable[[Tensor], Evidence]
 
 def refitted(first: Evidence, refit: Refit) -> Evidence:
     """Evidence of networks that ``refit`` trains through the matrix which the ``first`` found; and of the first beside
-    theirs, where it has views.
+    theirs, where both have views.
 
     Raises:
         TamisError: the first has no matrix or is of folds itself, what comes back is not of its examples or not out of
@@ -111,18 +111,14 @@ def refitted(first: Evidence, refit: Refit) -> Evidence:
             "refit must give the evidence of networks that did not train on what they look at, with the labels of the "
             "first run, as in refit=lambda matrix: tamis.cross_fit(data, network, matrix)."
         )
+    both = replace(second, costs=first.costs + second.costs)
+    if first.views is None or second.views is None:
+        return both  # the first's view alone would pass for that of the first fold's network
     return replace(
-        second, costs=first.costs + second.costs, views=_joined(second.views, first.views),
-        weights=_joined(_weights(second), _weights(first)),
+        both, views=torch.cat([second.views, first.views]),
+        weights=torch.cat([_weights(second, second.views), _weights(first, first.views)]),
     )  # fmt: skip
 
 
-def _weights(evidence: Evidence) -> Tensor | None:
-    if evidence.views is None or evidence.weights is not None:
-        return evidence.weights
-    return torch.ones(len(evidence.views))
-
-
-def _joined(*parts: Tensor | None) -> Tensor | None:
-    there = [part for part in parts if part is not None]
-    return torch.cat(there) if there else None
+def _weights(evidence: Evidence, views: Tensor) -> Tensor:
+    return torch.ones(len(views)) if evidence.weights is None else evidence.weights

@@ -183,11 +183,24 @@ def cross_fit(
     averaged as log-probabilities, each by the cube of the nats that its pass explained in training: what is memorised
     late weighs less than where it was plainly wrong before.
 
+    Args:
+        data, network, recipe, folds, passes, progress, keep: as in :func:`gather_evidence`, passes as its
+            ``fold_passes``. matrix: ``[K, K]`` P(given | true), rows summing to 1, as :func:`~tamis.separate` hands it
+            to its ``refit``.
+
     Raises:
-        TamisError: as for :func:`gather_evidence`, or no folds.
+        TamisError: as for :func:`gather_evidence`, no folds, or a matrix that is none.
+
+    Example:
+        >>> from torch import nn
+        >>> data, small = Arrays(torch.randn(60, 4), torch.arange(60) % 2, 2), Recipe(batch=10)
+        >>> found = cross_fit(data, lambda seed: nn.Linear(4, 2), torch.eye(2), recipe=small, folds=2, passes=3)
+        >>> found.fold.unique(), found.views.shape
+        (tensor([0, 1]), torch.Size([2, 60, 2]))
     """
     recipe, network = ready(data, network, recipe, seed, folds)
     _enough(passes)
+    _transition(matrix, data.classes)
     n, y = len(data.y), data.y.cpu()
     fold = folds_of(y, folds, generator(seed, "folds"))
     parts = []
@@ -274,6 +287,16 @@ def _enough(passes: int, name: str = "passes") -> None:
     if not isinstance(passes, Integral) or passes < IGNORED + 2:
         raise TamisError(
             f"{name} is {passes}, but after the first every example is looked at twice: a whole number, at least 3."
+        )
+
+
+def _transition(matrix: Tensor, classes: int) -> None:
+    shape = list(matrix.shape) if isinstance(matrix, Tensor) else type(matrix).__name__
+    sums = matrix.double().sum(1) if shape == [classes, classes] else torch.zeros(1)
+    if not bool(((sums - 1).abs() < 1e-3).all()) or bool((matrix < 0).any()):
+        raise TamisError(
+            f"matrix must be [{classes}, {classes}], P(given | true), rows of probabilities that sum to 1, but it is "
+            f"{shape} and {'its rows do not sum to 1' if len(sums) == classes else 'so of another shape'}."
         )
 
 

@@ -156,17 +156,13 @@ def separate(
     """
     import polars as pl
 
-    seen = torch.nan_to_num(evidence.looks, nan=0.0)
-    if len(seen) == 0 or float(seen.max()) < 2 or float((seen >= 2).double().mean()) < 0.5:
-        raise TamisError(
-            "separate needs at least two looks at an example, and half of this evidence has at most "
-            f"{int(seen.median()) if len(seen) else 0}; train for more passes."
-        )
+    _check_looks(evidence.looks)
     check(evidence)
     x = None if features is None else _as_features(features, len(evidence.label))
     check_target(fdr)
     if refit is not None:
         evidence = refitted(evidence, refit)
+        _check_looks(evidence.looks)
         check(evidence)
     given, missing = evidence.label, []
     if evidence.probabilities is not None and evidence.fold is not None and len(evidence.fold.unique()) < 2:
@@ -226,6 +222,15 @@ def separate(
         schema_overrides={**whole, **real},
     ).with_columns(pl.when(pl.col("neighbour") >= 0).then("neighbour").name.keep())
     return Verdicts(table, float(p.mean()), interval, matrix, fdr, (*missing, *others.missing), error)
+
+
+def _check_looks(looks: Tensor) -> None:
+    seen = torch.nan_to_num(looks, nan=0.0)
+    if len(seen) == 0 or float(seen.max()) < 2 or float((seen >= 2).double().mean()) < 0.5:
+        raise TamisError(
+            "separate needs at least two looks at an example, and half of this evidence has at most "
+            f"{int(seen.median()) if len(seen) else 0}; train for more passes."
+        )
 
 
 def _as_features(features: Tensor | np.ndarray, n: int) -> Tensor:
