@@ -266,10 +266,19 @@ def test_what_is_ambiguous_opens_no_guard(width: float, surer: float) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"settle": 0}, {"slowing": 0.0}, {"wrong": 1.0}, {"relook": -0.1}, {"floor": -0.1}, {"heard": 1.5}, {"rate": 1.0}],
+    [
+        {"settle": 0},
+        {"settle": 1.5},
+        {"slowing": 0.0},
+        {"wrong": 1.0},
+        {"relook": -0.1},
+        {"floor": -0.1},
+        {"heard": 1.5},
+        {"rate": 1.0},
+    ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(TamisError, match=r"needs slowing above 0, wrong in|at least one pass|needs heard in"):
+    with pytest.raises(TamisError, match=r"needs slowing above 0, wrong in|whole number of passes|needs heard in"):
         policies.guarded(**settings)  # type: ignore[arg-type]
 
 

@@ -84,6 +84,8 @@ def test_the_error_is_that_of_shares_among_anchors() -> None:
     assert float(torch.tensor(found).std()) == pytest.approx(said, rel=0.15)
     assert sum(found) / 200 == pytest.approx(rate_of(p, t), abs=0.002)
     assert rate_error(p, torch.eye(3)) == 0
+    with pytest.raises(TamisError, match="standard error is at least 0"):
+        at_rate(p[:, 0], 0.1, error=-1)
     assert rate_error(p[:60], t) == pytest.approx(math.sqrt((0.8 * 0.2 + 0.4 * 0.6) / 20 / 9)), "few: all are anchors"
 
 
@@ -104,3 +106,14 @@ def test_wrong_labels_that_stand_out_are_listed_though_the_anchors_have_few_of_t
     assert float((flagged & wrong).sum() / wrong.sum()) > 0.8, "of known rates at any price it is .55"
     assert float((flagged & ~wrong).sum() / flagged.sum()) <= 0.05
     assert found.noise_rate == pytest.approx(0.156, abs=0.006)
+    assert found.rate_error == pytest.approx(math.sqrt(0.14 * 0.86 / 1600), rel=0.05), "800 anchors of either class"
+
+
+def test_where_no_anchor_is_wrong_the_interval_ends_at_three_over_their_number() -> None:
+    n = 2000
+    true = torch.arange(n) % 2
+    p = torch.where(true[:, None] == torch.arange(2), 0.99, 0.01)
+    found = separate(Evidence(true, torch.zeros(n), torch.full((n,), 4.0), torch.arange(n) // 2 % 4, p))
+    assert found.noise_rate < 1e-6
+    assert found.rate_error == 0
+    assert found.interval == pytest.approx((0.0, 3 / 400), abs=1e-6)

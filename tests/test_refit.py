@@ -76,6 +76,10 @@ def test_refit_learns_through_what_the_first_run_found_and_pays_for_both() -> No
     assert both.views is not None
     assert first.views is not None
     assert torch.equal(both.views[-1], first.views[0]), "the first run is one opinion more, after the folds' own"
+    assert both.weights is not None
+    assert first.weights is not None
+    assert both.weights[-1] == first.weights[0]
+    assert len(both.weights) == len(both.views)
     refitted(dataclasses.replace(first, found=None), noting)
     assert first.matrix is not None
     assert not torch.equal(seen[1], first.matrix), "classes are pooled"

@@ -38,10 +38,30 @@ def rate_error(probabilities: Tensor, matrix: Tensor, share: float = ANCHORS, le
         0.02
     """
     p = probabilities.double()
-    count = torch.bincount(p.argmax(1), minlength=p.shape[1])
-    anchors = torch.maximum((share * count).long(), count.clamp(max=least)).double()
+    anchors = _anchors(p, share, least)
     right = matrix.double().diagonal()
     return float((p.mean(0) ** 2 * right * (1 - right) / anchors.clamp(min=1)).sum().clamp(min=0).sqrt())
+
+
+def rate_at_most(probabilities: Tensor, share: float = ANCHORS, least: int = LEAST) -> float:
+    """The rate that is still likely where no anchor's label is wrong: 3 over the number of anchors, at 95 %.
+
+    Args:
+        probabilities: ``[N, K]``. share, least: as for :func:`rate_error`.
+
+    Example:
+        >>> rate_at_most(torch.eye(2).repeat(1500, 1))  # 300 anchors of either class
+        0.005
+
+    Reference: the rule of three: Hanley & Lippman-Hand 1983.
+    """
+    return min(1.0, 3 / max(1.0, float(_anchors(probabilities, share, least).sum())))
+
+
+def _anchors(p: Tensor, share: float, least: int) -> Tensor:
+    """``[K]`` float64, how many anchors each class has."""
+    count = torch.bincount(p.argmax(1), minlength=p.shape[1])
+    return torch.maximum((share * count).long(), count.clamp(max=least)).double()
 
 
 def at_rate(wrong: Tensor, rate: float, surer: float = 1.0, error: float = 0.0) -> Tensor:
@@ -66,7 +86,7 @@ def at_rate(wrong: Tensor, rate: float, surer: float = 1.0, error: float = 0.0) 
         (tensor(0.9600, dtype=torch.float64), tensor(1., dtype=torch.float64))
 
     Raises:
-        TamisError: a rate outside [0, 1].
+        TamisError: a rate outside [0, 1], an error below 0.
 
     Fails when: the probabilities are 0 and 1 alone: they count as 1e-9 from there, and are moved far to meet the rate.
 
@@ -74,6 +94,8 @@ def at_rate(wrong: Tensor, rate: float, surer: float = 1.0, error: float = 0.0) 
     """
     if not 0 <= rate <= 1:
         raise TamisError(f"rate is {rate!r}, but the share of wrong labels lies in [0, 1].")
+    if not error >= 0:
+        raise TamisError(f"error is {error!r}, but a standard error is at least 0.")
     odds = surer * wrong.double().clamp(1e-9, 1 - 1e-9).logit()
     low, high = -30.0, 30.0
     for _ in range(60):
@@ -95,7 +117,7 @@ def _held_back(odds: Tensor, rate: float, error: float, whole: float) -> float:
 
     low, high = 0.0, whole
     for _ in range(3):  # a grid, and finer ones about its best: there may be two valleys
-        grid = np.linspace(low, high, 33)
-        best = float(min(grid, key=loss))
+        grid: list[float] = np.linspace(low, high, 33).tolist()
+        best = min(grid, key=loss)
         low, high = best - (high - low) / 32, best + (high - low) / 32
     return best

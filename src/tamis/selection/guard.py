@@ -84,8 +84,10 @@ class Guard:
     rate: float | None = None
 
     def __post_init__(self) -> None:
-        if self.settle < 1:
-            raise TamisError(f"settle is {self.settle}, but the matrix is found in at least one pass.")
+        if type(self.settle) is not int or self.settle < 1:
+            raise TamisError(
+                f"settle is {self.settle}, but the matrix is found after a whole number of passes, from 1."
+            )
         if not (self.slowing > 0 and 0 < self.wrong < 1 and 0 <= self.relook <= 1 and 0 <= self.floor < 1):
             raise TamisError(f"{self} needs slowing above 0, wrong in (0, 1), relook in [0, 1] and floor in [0, 1).")
         if not (0 <= self.heard <= 1 and (self.rate is None or 0 < self.rate < 1)):

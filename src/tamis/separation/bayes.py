@@ -17,7 +17,7 @@ from tamis.observe.calibration import (
     sureness,
 )
 from tamis.observe.posterior import flag, sample, transition, true_label
-from tamis.observe.rate import at_rate, rate_error, rate_of
+from tamis.observe.rate import at_rate, rate_at_most, rate_error, rate_of
 from tamis.separation.evidence import Evidence
 
 CAUTION = 0.4  # of the way from the rate to the low end of its interval: to a list, a rate too high does more harm
@@ -61,7 +61,8 @@ def judged(evidence: Evidence, p: Tensor) -> Judged:
     rate, error = rate_of(p, sure), rate_error(p, sure)
     parts = [(p[mine], given[mine]) for mine in (evidence.fold == k for k in evidence.fold.unique())]
     folds = [rate_of(part, anchored(part, labels)) for part, labels in parts]
-    interval = _interval(rate, folds, float(_wrong(alone, given).mean()))
+    low, high = _interval(rate, folds, float(_wrong(alone, given).mean()))
+    interval = low, high if error > 0 else max(high, rate_at_most(p))
     return Judged(at_rate(_wrong(posterior, given), rate, surer, error), posterior, matrix, interval, error)
 
 

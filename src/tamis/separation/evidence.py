@@ -106,7 +106,12 @@ def refitted(first: Evidence, refit: Refit) -> Evidence:
             )
         matrix = pooled(first.matrix, true_label(first.probabilities, first.matrix, first.label).sum(0))
     second = refit(matrix)
-    if not isinstance(second, Evidence) or second.fold is None or not torch.equal(second.label, first.label):
+    if (
+        not isinstance(second, Evidence)
+        or second.fold is None
+        or second.probabilities is None
+        or not torch.equal(second.label, first.label)
+    ):
         raise TamisError(
             "refit must give the evidence of networks that did not train on what they look at, with the labels of the "
             "first run, as in refit=lambda matrix: tamis.cross_fit(data, network, matrix)."
@@ -114,6 +119,11 @@ def refitted(first: Evidence, refit: Refit) -> Evidence:
     both = replace(second, costs=first.costs + second.costs)
     if first.views is None or second.views is None:
         return both  # the first's view alone would pass for that of the first fold's network
+    if first.views.shape[1:] != second.views.shape[1:]:
+        raise TamisError(
+            f"views must be [F, N, K] of the same examples and classes, but refit gave {list(second.views.shape)} "
+            f"beside {list(first.views.shape)}."
+        )
     return replace(
         both, views=torch.cat([second.views, first.views]),
         weights=torch.cat([_weights(second, second.views), _weights(first, first.views)]),

@@ -11,6 +11,7 @@ well, each pass by what it knew.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from numbers import Integral
 from typing import Protocol, TypeVar
 
@@ -200,14 +201,15 @@ def cross_fit(
     """
     recipe, network = ready(data, network, recipe, seed, folds)
     _enough(passes)
-    _transition(matrix, data.classes)
+    _probabilities(matrix, data.classes)
     n, y = len(data.y), data.y.cpu()
     fold = folds_of(y, folds, generator(seed, "folds"))
     parts = []
     for k in range(folds):
         student = Student(data, network(seed + k), recipe, passes, seed + k, matrix=matrix, held=fold == k)
         mine = _part(progress, k / folds, (k + 1) / folds)
-        parts.append(keep(f"fold-{k}", lambda student=student, mine=mine: _fold(student, passes, mine)))  # type: ignore[misc]
+        make = partial(_fold, student, passes, mine)
+        parts.append(keep(f"fold-{k}", make))
     views, own = torch.stack([part.view for part in parts]), _Own(n)
     weights = torch.stack([part.weight for part in parts])
     costs = Costs()
@@ -290,14 +292,14 @@ def _enough(passes: int, name: str = "passes") -> None:
         )
 
 
-def _transition(matrix: Tensor, classes: int) -> None:
+def _probabilities(matrix: Tensor, classes: int) -> None:
+    """That the matrix is one to train through."""
+    must = f"matrix must be [{classes}, {classes}], P(given | true), with rows of probabilities that sum to 1"
     shape = list(matrix.shape) if isinstance(matrix, Tensor) else type(matrix).__name__
-    sums = matrix.double().sum(1) if shape == [classes, classes] else torch.zeros(1)
-    if not bool(((sums - 1).abs() < 1e-3).all()) or bool((matrix < 0).any()):
-        raise TamisError(
-            f"matrix must be [{classes}, {classes}], P(given | true), rows of probabilities that sum to 1, but it is "
-            f"{shape} and {'its rows do not sum to 1' if len(sums) == classes else 'so of another shape'}."
-        )
+    if shape != [classes, classes]:
+        raise TamisError(f"{must}, but it is {shape}.")
+    if not bool(((matrix.double().sum(1) - 1).abs() < 1e-3).all()) or bool((matrix < 0).any()):
+        raise TamisError(f"{must}, but a row sums to something else or holds less than 0.")
 
 
 def _part(progress: Callable[[float], None] | None, start: float, end: float) -> Callable[[float], None] | None:

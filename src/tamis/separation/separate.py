@@ -39,7 +39,7 @@ class Verdicts:
             ``neighbour`` (the most alike other example, or null), ``confidence`` and ``variability`` (mean and
             deviation of p(label); null where unknown).
         noise_rate: the estimated share of wrong labels; ``interval``: 95 %, or None where nothing says how sure it is;
-            ``rate_error``: the part of that which is chance, a standard error.
+            ``rate_error``: the part of that which is chance, a standard error; 0 where there is no interval.
         transition: ``[K, K]`` float64, P(given | true), or None.
         fdr: the share of clean examples accepted among the flagged.
         missing: what could not be told, and why, in sentences.
@@ -183,8 +183,8 @@ def separate(
         chance = (best.values.clamp(min=0) * p / (1 - own).clamp(min=1e-12)).clamp(max=1).numpy()
         if evidence.fold is None:
             missing.append(
-                "The looks are of examples in training: the noise rate may come out low, and has no interval; refit= "
-                "trains networks that did not see them."
+                "The looks are of examples in training: the noise rate may come out low, and has no interval. Networks "
+                "that did not see them would tell: refit=, or more minutes for an audit."
             )
         elif evidence.views is not None and (agreed := agreement(evidence.views, evidence.fold)) < AGREED:
             missing.append(
