@@ -227,3 +227,14 @@ def test_networks_that_know_their_own_examples_by_heart_alone_do_not_agree_and_i
         evidence = Evidence(label, torch.zeros(n), torch.full((n,), 4.0), fold, outside.softmax(1), views=views.half())
         assert any("learnt little" in sentence for sentence in separate(evidence).missing) == (learnt < 0.5)
     assert agreement(views[:1], torch.zeros(n, dtype=torch.int64)) == 1
+
+
+@pytest.mark.parametrize("never", [0.0, 1e-16, 1e-13, 1e-11])
+def test_a_class_that_next_to_never_errs_has_a_row_that_sums_to_one(never: float) -> None:
+    """EM leaves such numbers, and the mean of the others is all that is known of that class."""
+    t = torch.eye(CLASSES, dtype=torch.float64) * (0.99 - 0.01 / 3) + 0.01 / 3
+    t[1] = torch.tensor([never, 1 - never, 0.0, 0.0], dtype=torch.float64)
+    ours = pooled(t, torch.full((CLASSES,), 300.0))
+    assert torch.allclose(ours.sum(1), torch.ones(CLASSES, dtype=torch.float64))
+    assert float(ours.min()) >= 0
+    assert float(ours[1, 1]) < 0.999, "it is drawn to the others"

@@ -106,7 +106,8 @@ def pooled(matrix: Tensor, mass: Tensor, strength: float = POOLING) -> Tensor:
     apart = torch.where(own, 0.0, t - mean)
     variance = (apart**2).sum(1, keepdim=True) / (classes - 1)
     beside = mean + _kept(strength * mean * (1 - mean) / n[:, None], variance) * apart
-    beside = torch.where(mean > 0, beside / mean.clamp(min=1e-12), 1.0) * ((1 - diagonal) / (classes - 1))[:, None]
+    beside = torch.where(mean > 1e-12, beside / mean.clamp(min=1e-12), 1.0)  # who never errs, errs evenly if at all
+    beside = beside * ((1 - diagonal) / (classes - 1))[:, None]
     return torch.where(own, diagonal[:, None], beside)
 
 
