@@ -17,7 +17,7 @@ def rate_of(probabilities: Tensor, matrix: Tensor) -> float:
         probabilities: ``[N, K]`` of the true class. matrix: ``[K, K]`` P(given | true).
 
     Example:
-        >>> rate_of(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.8, 0.2], [0.0, 1.0]]))
+        >>> round(rate_of(torch.eye(2), torch.tensor([[0.8, 0.2], [0.0, 1.0]])), 3)
         0.1
     """
     return float(probabilities.double().mean(0) @ (1 - matrix.double().diagonal()))
