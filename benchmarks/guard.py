@@ -25,12 +25,12 @@ from tamis.data import load, subset
 from tamis.loop import Recipe
 from tamis.models import build
 
-PASSES, RUNS, TURN, LIMIT = 8, 7, 12, 1.03
+SIZE, PASSES, RUNS, TURN, LIMIT = 20_000, 8, 7, 12, 1.03
 
 
 def steps(sieve: tamis.Sieve, seed: int) -> Iterator[int]:
     """A run, step by step: the pass that each is of."""
-    data = subset(load("fashion_mnist"), 20_000, 123).train
+    data = subset(load("fashion_mnist"), SIZE, 123).train
     recipe = Recipe()
     model = build("mlp", (1, 28, 28), 10, width=512, seed=seed)
     optimizer = torch.optim.SGD(
@@ -61,10 +61,9 @@ def turn(run: Iterator[int], spent: list[float]) -> bool:
 
 def main() -> int:
     torch.set_num_threads(1)
-    n = len(subset(load("fashion_mnist"), 20_000, 123).train.y)
     whole, by_pass, decided = [], [], []
     for seed in range(RUNS):
-        sieves = [tamis.Sieve(n, policy, budget=PASSES, seed=seed) for policy in ("uniform", "guarded")]
+        sieves = [tamis.Sieve(SIZE, policy, budget=PASSES, seed=seed) for policy in ("uniform", "guarded")]
         runs, spent = [steps(sieve, seed) for sieve in sieves], [[0.0] * PASSES for _ in sieves]
         for run in runs:
             next(run)  # what is made before the first step is no part of training

@@ -9,7 +9,7 @@ aum.
 Prints a table; exits with 1 where a figure misses its limit, with 2 where a peer is not installed.
 
 On one thread of an AMD EPYC (torch 2.13, aum 1.0.2, cleanlab 2.9.0) everything is equal and the limit is missed: 1.7 ms
-against 0.13 ms a batch, 13 times on a quiet machine, and 10 to 12 on one shared with other work. aum's time is five
+against 0.13 ms a batch, 13 times on a quiet machine, and 9 to 12 on slower and on shared ones. aum's time is five
 scalar reads an example, far dearer on an accelerator. Ours is a copy of a megabyte and a maximum over it, .05 ms each
 from memory, of which the copy alone could go, and .05 ms of calls: one maximum over a row from memory is 30 times
 faster than aum, so that no way of recording reaches 50. What was tried for the copy and is not faster: the two largest

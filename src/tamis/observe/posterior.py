@@ -211,7 +211,11 @@ def flag(p: Tensor, fdr: float) -> Tensor:
 
 
 def check_target(fdr: float) -> None:
-    """That a share of false discoveries can be asked for: inside (0, 1)."""
+    """That a share of false discoveries can be asked for.
+
+    Raises:
+        TamisError: it is outside (0, 1).
+    """
     if not 0 < fdr < 1:
         raise TamisError(f"fdr is {fdr!r}, but the share of false discoveries to accept lies inside (0, 1).")
 

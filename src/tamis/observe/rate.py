@@ -16,9 +16,14 @@ def rate_of(probabilities: Tensor, matrix: Tensor) -> float:
     Args:
         probabilities: ``[N, K]`` of the true class. matrix: ``[K, K]`` P(given | true).
 
+    Returns:
+        In [0, 1].
+
     Example:
         >>> round(rate_of(torch.eye(2), torch.tensor([[0.8, 0.2], [0.0, 1.0]])), 3)
         0.1
+
+    Reference: total probability.
     """
     return float(probabilities.double().mean(0) @ (1 - matrix.double().diagonal()))
 
@@ -30,12 +35,20 @@ def rate_error(probabilities: Tensor, matrix: Tensor, share: float = ANCHORS, le
     are predicted as it, but ``least`` or all. What else may be wrong with a matrix is not in it.
 
     Args:
-        probabilities: ``[N, K]``. matrix: ``[K, K]``, as :func:`~tamis.observe.calibration.anchored` gives it.
+        probabilities: ``[N, K]``. matrix: ``[K, K]``, as :func:`~tamis.observe.calibration.anchored` gives it. share,
+            least: of the anchors, as there.
+
+    Returns:
+        A share of labels, at least 0: lower is better known.
 
     Example:
         >>> p = torch.eye(2).repeat(1000, 1)
         >>> round(rate_error(p, torch.tensor([[0.8, 0.2], [0.2, 0.8]])), 4)  # .8 and .2 over 400 anchors
         0.02
+
+    Fails when: no anchor is wrong: it is 0, and :func:`rate_at_most` says more.
+
+    Reference: the standard error of a binomial share, summed over strata.
     """
     p = probabilities.double()
     anchors = _anchors(p, share, least)
@@ -48,6 +61,9 @@ def rate_at_most(probabilities: Tensor, share: float = ANCHORS, least: int = LEA
 
     Args:
         probabilities: ``[N, K]``. share, least: as for :func:`rate_error`.
+
+    Returns:
+        In [0, 1].
 
     Example:
         >>> rate_at_most(torch.eye(2).repeat(1500, 1))  # 300 anchors of either class
@@ -72,8 +88,8 @@ def at_rate(wrong: Tensor, rate: float, surer: float = 1.0, error: float = 0.0) 
     asked of it as the rate can say, where one unit of log-odds counts as one standard error.
 
     Args:
-        wrong: ``[N]`` in [0, 1]. rate: in [0, 1]. surer: by what the log-odds are multiplied first, above 0. error: at
-            least 0.
+        wrong: ``[N]`` in [0, 1]. rate: in [0, 1]. surer: by what the log-odds are multiplied first, above 0. error: of
+            the rate, a share as it is, at least 0; 0 meets the rate at any price.
 
     Returns:
         ``[N]`` float64.
@@ -89,8 +105,9 @@ def at_rate(wrong: Tensor, rate: float, surer: float = 1.0, error: float = 0.0) 
         TamisError: a rate outside [0, 1], an error below 0.
 
     Fails when: the probabilities are 0 and 1 alone: they count as 1e-9 from there, and are moved far to meet the rate.
+    With an ``error``: of a few hundred examples it is so large that the mean stays what the probabilities say.
 
-    Reference: prior shift: Saerens et al. 2002.
+    Reference: prior shift: Saerens et al. 2002; the part of it is of this package: docs/notes/separation.md.
     """
     if not 0 <= rate <= 1:
         raise TamisError(f"rate is {rate!r}, but the share of wrong labels lies in [0, 1].")

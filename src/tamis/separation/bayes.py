@@ -40,7 +40,12 @@ class Judged(NamedTuple):
 
 
 def judged(evidence: Evidence, p: Tensor) -> Judged:
-    """The evidence read by Bayes, with its probabilities ``[N, K]``."""
+    """The evidence read by Bayes, with its probabilities ``p`` ``[N, K]`` of the true class.
+
+    Out of fold: as far as the rate's standard error lets it say something. In training: the rate is met at any price.
+
+    Reference: docs/guides/separation.md, steps 3 to 6.
+    """
     given = evidence.label
     if evidence.fold is None:  # in training: the likelihood would find the networks not sure enough, and no noise
         matrix = transition(p, given, evidence.matrix)
@@ -71,6 +76,9 @@ def listed(p: Tensor, interval: tuple[float, float] | None, fdr: float, error: f
 
     Where the rate has an ``interval``, the list goes by one two fifths of the way to its low end, as far as a rate with
     this standard ``error`` can say.
+
+    Raises:
+        TamisError: a target outside (0, 1).
     """
     if interval is not None:
         rate = float(p.mean())

@@ -72,6 +72,12 @@ def refitted(first: Evidence, refit: Refit) -> Evidence:
     """Evidence of networks that ``refit`` trains through the matrix which the ``first`` found; and of the first beside
     theirs, where both have views.
 
+    Args:
+        first: of one run, with the matrix ``[K, K]`` that it found. refit: is given that matrix.
+
+    Returns:
+        What ``refit`` gave, with the ``costs`` of both and, where both have them, F + 1 ``views`` ``[F + 1, N, K]``.
+
     Raises:
         TamisError: the first has no matrix or is of folds itself, what comes back is not of its examples or not out of
             fold, or ``refit`` is no function.

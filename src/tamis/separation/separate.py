@@ -56,7 +56,8 @@ class Verdicts:
     def flag(self, fdr: float) -> Tensor:
         """``[N]`` bool: who is listed as mislabeled where a share ``fdr`` of clean ones is accepted among them.
 
-        By the probabilities at a rate moved two fifths of the way to the low end of its interval, where it has one.
+        By the probabilities at a rate moved two fifths of the way to the low end of its interval, where it has one, as
+        far as :attr:`rate_error` lets a rate say something.
 
         Example:
             >>> p = torch.tensor([[0.95, 0.05]] * 6 + [[0.05, 0.95]] * 5 + [[0.97, 0.03]])
@@ -120,7 +121,8 @@ def separate(
     each example, ``p_mislabeled = 1 - p(y | x, y)`` with ``p(i | x, y) ~ p(i | x) T[i, y]``, averaged over networks by
     their weights, each taken for a tenth less sure than it sounds. How much surer their mean may be, the network tells
     that did not train on the example (:func:`~tamis.observe.calibration.sureness`). It is brought to the noise rate,
-    which is estimated from the surest examples of every class alone. Flagged are the most examples among which a share
+    which is estimated from the surest examples of every class alone, as far as that rate's standard error lets it say
+    something (:func:`~tamis.observe.rate.at_rate`). Flagged are the most examples among which a share
     of at most ``fdr`` is expected to be clean, were the rate nearer to the low end of its interval. With losses alone,
     a beta mixture of two components gives the probability, and no label is suggested. The other kinds have a sign each
     (:func:`~tamis.separation.kinds.tell_kinds`); their probabilities say how far past its threshold an example is, and
