@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+from tamis import theory
 from tamis.loop import Recipe, look, train
 from tamis.models import build
 from tamis.observe import signals
 from tamis.selection import policies
 from tamis.study import environment as study_environments
-from tamis.study import folder
+from tamis.study import folder, noise
 from tamis.study.environment import environment as study_environment
 from tamis.study.grid import study
 from tamis.study.plan import Plan, Setting
@@ -479,6 +482,42 @@ def test_the_curve_has_its_points_and_each_its_looks() -> None:
     assert record.points[-1].test_error == pytest.approx(1 - float(seen["correct"].mean()))
     assert float((predicted != data.test.y).double().mean()) == pytest.approx(record.points[-1].test_error)
     assert record.points[-1].worst_class_error == pytest.approx(record.points[-1].class_error.max())
+
+
+def test_a_look_knows_who_has_yet_to_come_in_this_pass() -> None:
+    """Told from outside: a policy that keeps everyone trains within a pass on those alone who no longer wait."""
+    data = dataset_for(TINY.settings[0])
+    n = len(data.train.y)
+    record = train(
+        build("mlp", (1, 8, 8), 10, 16, seed=1), data.train, data.test, policies.uniform(),
+        budget=1, unit="passes", recipe=Recipe(batch=16), points=4, watch=(signals.loss,), watch_size=n,
+    )  # fmt: skip
+    trained = np.zeros(n, int)
+    for before, point in itertools.pairwise(record.points):
+        trained += before.trained
+        assert np.array_equal(point.looks[0]["waiting"], trained == 0)
+        left = [look["waiting"].mean() for look in point.looks]
+        assert left == sorted(left, reverse=True)
+        assert left[0] > left[-1]
+
+
+def test_the_share_of_noise_is_predicted_from_those_who_may_come_next() -> None:
+    """Noise that was just trained on has a low loss; it does not come again before it is forgotten."""
+    noisy = np.arange(100) % 2 == 0
+    waiting = np.arange(100) < 50
+    loss = np.where(noisy & waiting, 5.0, 0.0) + np.arange(100) / 1000
+    half = policies.top_k(keep=0.5)
+
+    def told(waiting: np.ndarray) -> float | None:
+        return noise.rule_share(half, SimpleNamespace(looks=({"loss": loss, "waiting": waiting},)), noisy, 10, 0.5)
+
+    def of(these: np.ndarray) -> float:
+        return theory.noise_share(theory.inclusion(half.rule, loss[these], 10), noisy[these])
+
+    all_again = np.ones(100, bool)
+    assert told(waiting) == pytest.approx(of(waiting))
+    assert of(waiting) - of(all_again) > 0.15
+    assert told(np.arange(100) < 5) == pytest.approx(of(all_again)), "a new pass is near"
 
 
 def test_the_learning_rate_is_a_function_of_the_budget_alone() -> None:

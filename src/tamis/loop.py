@@ -124,7 +124,8 @@ def train(
         data, test: in memory, on the model's device. budget, unit, prices: see :class:`~tamis.Sieve`.
         points: how many points of the curve, evenly spaced over the budget, beside the one before training.
         watch: signals to look at, in eval mode, of a fixed sample of ``watch_size`` training examples, four times from
-            one point to the next. Diagnosis for the theory; it changes nothing in the training and is not charged.
+            one point to the next, beside who of them has yet to come in this pass (``waiting``). Diagnosis for the
+            theory; it changes nothing in the training and is not charged.
         progress: called with the fraction of the budget spent, at every step.
         given: what the policy needs beyond losses. Its cost is taken off the budget; where there are peers, the budget
             pays for all of them, and what is reported is the first network's.
@@ -161,6 +162,7 @@ def train(
     trained_before, selected_before = np.zeros(len(data.y), np.int64), (0, 0.0)
     curve: list[Point] = []
     looks: list[dict[str, np.ndarray]] = []
+    waiting = torch.ones(len(data.y), dtype=torch.bool)
     watched = (
         torch.randperm(len(data.y), generator=generator(seed, "watch"))[: watch_size if watch else 0].sort().values
     )
@@ -194,9 +196,8 @@ def train(
     def look_now() -> None:
         if watch:
             with clock.running("evaluate_seconds"):
-                looks.append(
-                    {name: values.cpu().numpy() for name, values in look(model, data.take(watched), watch)[1].items()}
-                )
+                seen = look(model, data.take(watched), watch)[1] | {"waiting": waiting[watched]}
+                looks.append({name: values.cpu().numpy() for name, values in seen.items()})
 
     with torch.random.fork_rng([data.x.device] if data.x.is_cuda else []), clock.running("total_seconds"):
         torch.manual_seed(seed)  # dropout and the like
@@ -210,8 +211,10 @@ def train(
                 with amp:
                     for learner in learners:
                         learner.sieve.refer(learner.model, given.reference.x, given.reference.y)
+            waiting[:] = True
             for drawn in zip(*batches, strict=False):  # one seed, one order for all
                 index = torch.tensor(drawn[0])
+                waiting[index] = False
                 x, y = data.x[index], data.y[index]
                 if augment is not None:
                     x = augment(x, generator(seed, "augment", sieve.costs.candidates))

@@ -162,8 +162,9 @@ class Point:
         costs: spent up to here. cost: the same at the price list, in epochs of plain training.
         test_error, worst_class_error: on the test split, in [0, 1]; ``class_error`` ``[K]``.
         trained: ``[N]`` uint16, how often each example was trained on since the previous point.
-        looks: what a fixed sample ``[W]`` of the training examples looked like, in eval mode: signals by name, at the
-            previous point and at even distances from there to here, this point not included.
+        looks: what a fixed sample ``[W]`` of the training examples looked like, in eval mode: signals by name and,
+            as ``waiting``, who has yet to come in this pass; at the previous point and at even distances from there to
+            here, this point not included.
         selecting: share of the steps since the previous point on which the policy selected, in [0, 1].
         passes: over the training set so far.
     """

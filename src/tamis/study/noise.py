@@ -15,6 +15,7 @@ from tamis.selection.schedules import Progress
 from tamis.types import Kind, Point, Record, Truth
 
 Row = dict[str, Any]
+FEW = 0.1  # of the watched: too few to take a rule's ranks from, and the next pass is near
 
 
 def curve(record: Record, truth: Truth, policy: Policy, batch: int, warmup: float) -> list[Row]:
@@ -71,6 +72,9 @@ def open_loop(record: Record, truth: Truth, policies: Iterable[Policy], batch: i
 def rule_share(policy: Policy, point: Point, noisy: np.ndarray, batch: int, rate: float) -> float | None:
     """The share of noise that the policy's rule trains on up to ``point``: the mean over its looks.
 
+    A look counts those that may come next alone. They have waited longest, and what was learnt of noise is forgotten
+    first: who has just been trained on has a low loss, but comes again only when it has risen.
+
     Args:
         noisy: ``[W]`` bool, of the watched. rate: the base rate, which rules without a priority train on.
 
@@ -85,11 +89,22 @@ def rule_share(policy: Policy, point: Point, noisy: np.ndarray, batch: int, rate
         return None
     name = policy.priority.__name__
     shares = [
-        theory.noise_share(theory.inclusion(policy.rule, look[name], batch), noisy)
+        theory.noise_share(theory.inclusion(policy.rule, look[name][next_ones], batch), noisy[next_ones])
         for look in point.looks
         if name in look
+        for next_ones in [may_come(look["waiting"])]
     ]
     return float(np.nanmean(shares)) if np.isfinite(shares).any() else None
+
+
+def may_come(waiting: np.ndarray) -> np.ndarray:
+    """Who may be a candidate next, of those ``waiting`` in this pass: all again where hardly any of them is left.
+
+    Example:
+        >>> may_come(np.array([True, False, False])).tolist(), may_come(np.array([False, False])).tolist()
+        ([True, False, False], [True, True])
+    """
+    return waiting if waiting.mean() >= FEW else np.ones_like(waiting)
 
 
 def worst_case(policy: Policy, rate: float, batch: int, selecting: float) -> float | None:
