@@ -462,10 +462,15 @@ def test_the_benchmark_names_a_peer_that_is_not_installed(
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(AUMCalculator=0, get_label_quality_scores=0))
     for name in (missing, f"{missing}.rank"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert peers.main() == 2
+    assert peers.main([]) == 2
     said = capsys.readouterr().err
     assert missing in said
     assert "pip install 'tamis[peers]'" in said
+
+
+def test_the_benchmark_names_a_device_that_is_not_there(peers: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert peers.main(["--device", "abacus"]) == 2
+    assert "there is no device 'abacus' here" in capsys.readouterr().err
 
 
 # --- neighbours -------------------------------------------------------------------------------------------------------
