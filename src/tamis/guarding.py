@@ -30,17 +30,26 @@ class Guarding:
         self._window = Window()
         self.notes: list[Note] = []
 
+    def after_pass(self) -> bool:
+        """Take in the pass before an epoch; whether the policy may select among the epoch's examples by its rule."""
+        guard = self._policy.guard
+        if guard is None:
+            return True
+        if self._state is None:
+            return False
+        self._take_in()
+        self._state = guard.after_pass(self._state)
+        self.notes.append(guard.note(self._state))
+        return guard.lets_select(self._state)
+
     def plan(self, plan: Plan, epoch: int, least: int = 1) -> Plan:
-        """What is left of an epoch's plan, in its order, once the pass before it is taken in.
+        """What is left of an epoch's plan, in its order.
 
         Where fewer than ``least`` would be, the least probably wrong of those left out fill it up.
         """
         guard = self._policy.guard
         if guard is None or self._state is None:
             return plan
-        self._take_in()
-        self._state = guard.after_pass(self._state)
-        self.notes.append(guard.note(self._state))
         trains = guard.trains(self._state, self._seed, epoch)
         if trains is None:
             return plan
@@ -77,6 +86,9 @@ class Guarding:
             self._state = {k: v.to(seen.logits.device) if v.ndim else v for k, v in self._state.items()}
         if bool(self._state["plain"]):
             return losses
+        if guard.pauses(self._state):
+            self._take_in()
+            self._state = guard.within_pass(self._state)
         guard.meet(self._state, seen.target)
         losses = guard.losses(self._state, seen.index, outputs, seen.target)
         said = (seen.logits, seen.target)

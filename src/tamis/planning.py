@@ -13,11 +13,14 @@ from tamis.selection.schedules import Progress
 from tamis.types import generator
 
 
-def form_plan(judge: Judge, recorder: Recorder, within: Tensor, epoch: int, progress: Progress) -> Plan:
+def form_plan(
+    judge: Judge, recorder: Recorder, within: Tensor, epoch: int, progress: Progress, allowed: bool = True
+) -> Plan:
     """The plan of an epoch; a selection moves the judge's rule on.
 
     Args:
         recorder: holds the score that the policy goes by. within: ``[m]`` int64, ascending, whom it may draw.
+        allowed: whether the policy's guard lets it select.
     """
     policy, n, seed = judge.policy, recorder.n, judge.seed
     order = torch.randperm(n, generator=generator(seed, "order", epoch))
@@ -25,7 +28,7 @@ def form_plan(judge: Judge, recorder: Recorder, within: Tensor, epoch: int, prog
     place[order] = torch.arange(n)
     if len(within) < n:
         order = within[place[within].argsort()]
-    selecting = judge.active(progress)
+    selecting = allowed and judge.active(progress)
     if policy.seed_alone or not (selecting or policy.needs.refresh):
         return Plan(order)
     priority = torch.ones(len(within))

@@ -172,7 +172,8 @@ class Sieve:
         return Batches(self, batch, drop_last)
 
     def _form_plan(self, least: int, epoch: int) -> Plan:
-        plan = form_plan(self._judge, self.recorder, self._candidates, epoch, self._progress)
+        allowed = self._guarding.after_pass()
+        plan = form_plan(self._judge, self.recorder, self._candidates, epoch, self._progress, allowed)
         plan = self._guarding.plan(plan, epoch, least)
         self.costs += Costs(selections=int(plan.selected))
         return plan

@@ -26,6 +26,8 @@ class PruneBelowMean:
         >>> selection.keep.tolist(), selection.weight.tolist()
         ([0, 1], [2.0, 1.0])
 
+    With ``rescale=False`` all weigh alike: the learnt are trained on less; what is hard, noise too, counts for more.
+
     Fails when: most examples lie below the mean, as with few very high (noisy) losses: it then prunes nearly ``drop``
     of everything, and the noise that is left weighs as much as before.
 
@@ -33,7 +35,7 @@ class PruneBelowMean:
     """
 
     drop: float = 0.5
-    unbiased: ClassVar[bool] = True
+    rescale: bool = True
     fixed_size: ClassVar[bool] = False
     streaming: ClassVar[bool] = False
 
@@ -45,12 +47,18 @@ class PruneBelowMean:
     def keep(self) -> float:
         return 1 - self.drop / 2
 
+    @property
+    def unbiased(self) -> bool:
+        return self.rescale
+
     def init(self) -> State:
         return {}
 
     def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
         below = priority.double() < priority.double().mean()
         kept = (~below | (rand(len(priority), priority, generator) >= self.drop)).nonzero().squeeze(1)
+        if not self.rescale:
+            return mean_over_kept(kept, len(priority)), state
         weight = torch.where(below[kept], 1 / (1 - self.drop), 1.0).float()
         return Selection(kept, weight, len(priority)), state
 

@@ -34,6 +34,10 @@ AGAIN = 16  # steps of the first pass after which the matrix is begun anew, and 
 PIECE = 1 << 22  # probabilities that are judged at once
 LEAST = math.log(1e-6)  # of a look: one that is sure of another class does not outweigh all the others
 ROUNDS = 5  # of EM after a pass: each starts where the one before ended
+PARTS = 4  # of the first pass, after each of which what it says is heard once
+ENOUGH = 20  # examples a class that such a part must hold
+SEEM_WRONG, SURELY_WRONG, KNOWN = 0.05, 0.01, 0.6  # see :meth:`Guard.reassured`
+FAINT = 2.0**-20  # of the first pass's looks, where later ones may leave some examples out
 SCALING = 6  # steps of a fifth by which what the network says may be made surer or less sure: threefold at most
 
 
@@ -111,6 +115,8 @@ class Guard:
             "given": torch.full((n,), -1, dtype=torch.int64, device=device),
             "borne": torch.zeros(classes, dtype=torch.float32, device=device),
             "met": torch.zeros((), dtype=torch.int64),
+            "shown": torch.zeros((), dtype=torch.int64),
+            "clean": torch.zeros((), dtype=torch.bool),
             "matrix": start,
             "explained": torch.tensor(math.inf),
             "growth": torch.tensor(math.inf),
@@ -128,11 +134,52 @@ class Guard:
     def meet(self, state: State, given: Tensor) -> None:
         """Take in the labels ``[b]`` of a step, before its loss: in the first pass they are all that is known."""
         if int(state["passes"]) == 0:
+            state["shown"] += len(given)
             state["borne"].index_add_(0, given.to(state["borne"].device), torch.ones_like(given, dtype=torch.float32))
             state["met"] += 1
             steps = int(state["met"])
-            if steps % AGAIN == 0 or steps & (steps - 1) == 0:  # soon nothing changes from one step to the next
+            renewed = steps % AGAIN == 0 or steps & (steps - 1) == 0  # soon nothing changes from one step to the next
+            if renewed and not bool(state["clean"]):
                 state["matrix"] = beginning(state["borne"])
+
+    def pauses(self, state: State) -> bool:
+        """Whether a part of the first pass is over and :meth:`within_pass` is to be asked before the next step."""
+        if int(state["passes"]) > 0:
+            return False
+        part = 1 + round(math.log2(float(state["weight"])))
+        return part < PARTS and int(state["shown"]) * PARTS >= part * len(state["said"])
+
+    def within_pass(self, state: State) -> State:
+        """The state after a part of the first pass: where what it says is reassuring, the matrix that it finds.
+
+        Every look of the first pass is at an example that was never trained on. The weight of looks doubles from part
+        to part, which tells them apart and changes nothing in what is said of each.
+        """
+        recent = state["looks"] >= state["weight"]
+        after = {**state, "weight": state["weight"] * 2, "clean": torch.tensor(False)}
+        given, log_p = state["given"][recent], state["said"][recent] / state["looks"][recent, None]
+        if len(given) < ENOUGH * len(state["matrix"]):
+            return after
+        p = log_p.softmax(1)
+        matrix = transition(p, given, state["matrix"], ROUNDS)
+        if self.reassured(p, matrix, given):
+            return {**after, "matrix": matrix, "clean": torch.tensor(True)}
+        return after
+
+    def reassured(self, p: Tensor, matrix: Tensor, given: Tensor) -> bool:
+        """Whether probabilities ``[m, K]`` say that labels are right, and know enough to say so.
+
+        That is: at most .05 of them seem wrong and .01 surely, and of what can be known of them .6 are known.
+        """
+        wrong = mislabeled(p, matrix, given)
+        knew = explained(p, given, matrix) / max(knowable(matrix, true_label(p, matrix, given).sum(0)), 1e-12)
+        seem, surely = float(wrong.mean()), float((wrong > SURE).float().mean())
+        return seem <= SEEM_WRONG and surely <= SURELY_WRONG and knew >= KNOWN
+
+    def lets_select(self, state: State) -> bool:
+        """Whether the policy may leave out what is learnt: where the first pass was :meth:`reassured`, and the guard is
+        not open."""
+        return bool(state["clean"]) and (bool(state["plain"]) or not bool(state["held"]))
 
     def observe(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> None:
         """Take in what a step said, before its own update: ``logits`` ``[b, K]`` and labels ``[b]`` of ``index``."""
@@ -165,6 +212,8 @@ class Guard:
     def after_pass(self, state: State) -> State:
         """The state after one more pass: the matrix, until it is held; then who is wrong, and who is left out."""
         known = state["looks"] > 0
+        if int(state["passes"]) == 0:
+            state = self.within_pass(state)
         after = {**state, "passes": state["passes"] + 1}
         if bool(state["plain"]) or not bool(known.any()):
             return after
@@ -181,8 +230,11 @@ class Guard:
             if not bool(state["held"]) and sure < self.floor:
                 return {**after, "plain": torch.tensor(True)}
             after["out"] = self.left_out(after["wrong"], state["given"], len(state["matrix"]))
-        if int(after["passes"]) == 1 and self.settle > 1:  # what the first pass says is good for the matrix alone
-            after |= {name: torch.zeros_like(state[name]) for name in ("said", "looks")}
+        if int(after["passes"]) == 1:
+            # What the first pass says is good for the matrix alone, but where later ones may leave an example out.
+            faint = 1.0 if self.settle == 1 else FAINT if bool(after["clean"]) else 0.0
+            heard = faint / state["looks"].clamp(min=1)
+            after |= {"said": state["said"] * heard[:, None], "looks": state["looks"] * heard}
         return after
 
     def _estimated(self, state: State, known: Tensor) -> State:
@@ -256,7 +308,8 @@ class Guard:
         wrong, out = (float(state[name][seen].float().mean()) for name in ("wrong", "out"))
         decided = "plain" if bool(state["plain"]) else "leave out" if bool(state["held"]) else "estimate"
         rate = math.nan if decided == "estimate" else wrong
-        return {"passes": passes, "noise_rate": rate, "left_out": out, "now": decided}
+        learnt = "dropped" if self.lets_select(state) else "kept"
+        return {"passes": passes, "noise_rate": rate, "left_out": out, "now": decided, "learnt": learnt}
 
 
 def _spared(matrix: Tensor, wrong: Tensor, given: Tensor) -> State:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import difflib
 import inspect
 import re
 from collections.abc import Callable
 
+from tamis.observe.scores import last_loss
 from tamis.selection.by_loss import (
     batch_loss_score,
     biased_importance,
@@ -35,7 +35,8 @@ from tamis.selection.robust import (
     self_paced,
     small_loss_selection,
 )
-from tamis.selection.rules import Everything, UniformDraw
+from tamis.selection.rules import Everything, PruneBelowMean, UniformDraw
+from tamis.selection.schedules import Window
 from tamis.types import TamisError
 
 __all__ = [
@@ -135,7 +136,8 @@ def guarded(
     *,
     protect: bool = True,
     rate: float | None = None,
-    prune: float = 0.0,
+    drop: float = 0.75,
+    until: float = 0.7,
 ) -> Policy:
     """Guarded training: learn through a class transition matrix, find wrong labels meanwhile, leave the surest out.
 
@@ -165,13 +167,13 @@ def guarded(
     settings: dict[str, object] = {
         "settle": settle, "slowing": slowing, "wrong": wrong, "relook": relook, "floor": floor, "heard": heard,
     }  # fmt: skip
-    unusual = {"protect": (protect, True), "rate": (rate, None), "prune": (prune, 0)}
+    unusual = {"protect": (protect, True), "rate": (rate, None), "drop": (drop, 0.75), "until": (until, 0.7)}
     settings |= {name: value for name, (value, usual) in unusual.items() if value != usual}
     label = said("guarded", **settings)
-    if prune:
-        return dataclasses.replace(infobatch(drop=prune), label=label, guard=guard)
     reference = "Tamis, on the forward correction of Patrini et al. 2017, arXiv:1609.03683"
-    return Policy(label, Everything(), reference, guard=guard)
+    if not drop:
+        return Policy(label, Everything(), reference, guard=guard)
+    return Policy(label, PruneBelowMean(drop, rescale=False), reference, last_loss(), Window(0.0, until), guard=guard)
 
 
 POLICIES: dict[str, Callable[..., Policy]] = {

@@ -98,7 +98,7 @@ GUARDED_WITHOUT = (  # one part of the guard at a time; the last ones are told t
         GUARDED.replace(usual, other)
         for usual, other in (
             ("heard=0.5", "heard=0"), ("relook=0.1", "relook=0"), ("relook=0.1", "relook=1"), ("floor=0.03", "floor=0"),
-            (")", ", protect=False)"), (")", ", prune=0.5)"), (")", ", rate=0.15)"), (")", ", rate=0.3)"),
+            (")", ", protect=False)"), (")", ", drop=0)"), (")", ", rate=0.15)"), (")", ", rate=0.3)"),
             (")", ", rate=0.6)"),
         )
     ),
@@ -210,6 +210,20 @@ PLANS: dict[str, Plan] = {
             (GUARDED,),
             ("oracle",),
             unit="cost",
+        ),
+        *(
+            Plan(
+                name,
+                "Does guarded training need less on clean labels where a network has not learnt all it can? "
+                f"At the cost of 1 to 4 epochs, with a learning rate of up to {lr:g}.",
+                (dataclasses.replace(FASHION_CONVNET, epochs=4, seeds=(0, 1, 2, 3, 4), points=4, watch=0,
+                                     ladder=(0.25, 0.5, 0.75, 0.8, 0.85), recipe=Recipe(lr=lr)),),
+                GUARD_CELLS[:1],
+                (GUARDED, "infobatch(drop=0.5, until=0.875)"),
+                ("uniform", GUARDED, "infobatch(drop=0.5, until=0.875)"),
+                unit="cost",
+            )
+            for name, lr in (("guard-short", 0.1), ("guard-short-2", 0.2), ("guard-short-4", 0.4))
         ),
         Plan(
             "guard-digits",

@@ -53,6 +53,7 @@ RELIABILITY_COLUMNS = {
 }  # fmt: skip
 NOTE_COLUMNS = {
     "run": pl.String, "passes": pl.Int64, "noise_rate": pl.Float64, "left_out": pl.Float64, "now": pl.String,
+    "learnt": pl.String,
 }  # fmt: skip
 TIMING_COLUMNS: dict[str, Any] = {
     "run": pl.String, "train_seconds": pl.Float64, "evaluate_seconds": pl.Float64, "total_seconds": pl.Float64,
