@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,7 @@ from tamis.selection import policies
 from tamis.selection.cost import ASSUMED
 from tamis.selection.guard import Guard, mislabeled
 from tamis.selection.rule import State
+from tamis.selection.rules import Everything, PruneBelowMean
 from tamis.study.gap import gap_closed
 from tamis.study.plan import Plan, Setting
 from tamis.study.record import CURVE_COLUMNS, NOTE_COLUMNS, RUN_COLUMNS
@@ -196,13 +198,109 @@ def test_who_knows_the_rate_and_who_measures_without_protection_get_what_they_as
     assert Guard().left_out(wrong, given, 2).tolist() == [False, True, True, False, False]
     assert Guard(protect=False).left_out(wrong, given, 2).tolist() == [True, True, True, False, False]
     assert Guard(rate=0.8).left_out(wrong, given, 2).tolist() == [True, True, True, True, False]
-    pruning = policies.policy("guarded(prune=0.5)")
-    assert pruning.rule == policies.infobatch(drop=0.5).rule
-    assert pruning.guard == Guard()
-    for label in ("guarded(protect=False)", "guarded(rate=0.3, relook=0)", "guarded(prune=0.5)"):
+    usual, whole = policies.guarded(), policies.policy("guarded(drop=0)")
+    assert isinstance(usual.rule, PruneBelowMean)
+    assert isinstance(whole.rule, Everything)
+    assert usual.guard == whole.guard == Guard()
+    for label in ("guarded(protect=False)", "guarded(rate=0.3, relook=0)", "guarded(drop=0)", "guarded(until=0.5)"):
         asked = policies.policy(label)
         assert policies.policy(asked.label) == asked
         assert asked.label != policies.guarded().label
+
+
+def first_pass(guard: Guard, logits: torch.Tensor, given: torch.Tensor) -> Iterator[State]:
+    """The states of a first pass, step by step, as :class:`tamis.guarding.Guarding` has them, and that after it."""
+    state = guard.init(len(given), logits.shape[1])
+    for index in torch.arange(len(given)).split(B):
+        if guard.pauses(state):
+            state = guard.within_pass(state)
+        guard.meet(state, given[index])
+        guard.observe(state, index, logits[index], given[index])
+        yield state
+    yield guard.after_pass(state)
+
+
+def test_a_first_pass_reassures_where_labels_are_right_and_known() -> None:
+    logits, true, given = world(0.0)
+    p, own = logits.softmax(1), torch.eye(K, dtype=torch.float64)
+    assert Guard().reassured(p, own, true)
+    assert not Guard().reassured(torch.full_like(p, 1 / K), own, true), "who knows nothing says nothing"
+    wrong = torch.where(torch.arange(N) % 50 == 0, (true + 1) % K, true)  # one in fifty, surely
+    noisy = 0.98 * own + 0.01 * (1 - own)
+    surer = (2 * logits).softmax(1)
+    assert float((mislabeled(surer, noisy, wrong) > 0.9).float().mean()) == pytest.approx(0.02, abs=0.005)
+    assert not Guard().reassured(surer, noisy, wrong)
+    doubtful, blurred = (0.4 * logits).softmax(1), 0.6 * own + 0.2 * (1 - own)
+    assert float((mislabeled(doubtful, blurred, true) > 0.9).float().mean()) < 0.01
+    assert not Guard().reassured(doubtful, blurred, true), "none surely, and many perhaps"
+    *_, clean = first_pass(Guard(), logits, given)
+    assert Guard().lets_select(clean)
+    assert not Guard().lets_select({**clean, "held": torch.tensor(True)}), "an open guard"
+    assert Guard().lets_select({**clean, "held": torch.tensor(True), "plain": torch.tensor(True)})
+    *_, noisy = first_pass(Guard(), *world(0.4)[::2])
+    assert not Guard().lets_select(noisy)
+
+
+def test_what_a_reassuring_part_of_the_first_pass_finds_is_trained_through_at_once() -> None:
+    logits, _, given = world(0.0)
+    diagonal = [float(state["matrix"].diag().min()) for state in first_pass(Guard(), logits, given)]
+    part = N // B // 4 + 1  # steps
+    assert max(diagonal[:part]) == pytest.approx(0.6)
+    assert min(diagonal[part:]) > 0.9
+    late = torch.where(torch.arange(N) >= N // 2, (given + 1) % K, given)  # noise that comes later takes it back
+    diagonal = [float(state["matrix"].diag().min()) for state in first_pass(Guard(), logits, late)]
+    assert diagonal[part] > 0.9
+    assert diagonal[-2] == pytest.approx(0.6)
+
+
+def test_parts_change_nothing_where_labels_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, _, given = world(0.4)
+    *_, parted = first_pass(Guard(), logits, given)
+    assert float(parted["weight"]) != 8
+    monkeypatch.setattr("tamis.selection.guard.PARTS", 1)
+    *_, whole = first_pass(Guard(), logits, given)
+    for name in parted:
+        assert torch.equal(parted[name], whole[name]), name
+
+
+def test_who_is_not_seen_again_is_judged_by_the_first_pass_and_who_is_by_what_follows() -> None:
+    logits, _, given = world(0.0)
+    *_, state = first_pass(Guard(), logits, given)
+    assert float(state["looks"].max()) < 1e-5
+    again = torch.arange(N) % 2 == 0
+    Guard().observe(state, again.nonzero().squeeze(1), -logits[again], given[again])
+    said = state["said"] / state["looks"][:, None]
+    assert torch.allclose(said[~again], logits[~again].log_softmax(1), rtol=1e-4)
+    assert torch.allclose(said[again], (-logits[again]).log_softmax(1), atol=1e-3)
+
+
+def test_a_clean_run_drops_what_is_learnt_and_a_noisy_one_nobody_for_that() -> None:
+    """Seen by what is drawn: every epoch trains on the hard, and most on a quarter of the easy."""
+    logits, _, given = world(0.0)
+    hard = torch.arange(N) % 10 == 0
+    logits = torch.where(hard[:, None], 0.2 * logits, logits)
+    sieve = tamis.Sieve(N, "guarded", budget=10, seed=1)
+    drawn = torch.cat([index for index, *_ in steps(sieve, logits, given)]).bincount(minlength=N).float()
+    assert sieve.notes[0]["learnt"] == "dropped"
+    assert float(drawn[hard].mean()) > 1.5 * float(drawn[~hard].mean())
+    assert float(drawn.sum()) == pytest.approx(10 * N, rel=0.02), "the cost that is saved is spent on further passes"
+    last = torch.cat([index for index, *_ in steps_of_the_last_pass(logits, given)])
+    assert len(last.unique()) == N, "from .7 of the budget on everybody is trained on"
+    noisy = tamis.Sieve(N, "guarded", budget=6, seed=1)
+    steps(noisy, *world(0.4)[::2])
+    assert {note["learnt"] for note in noisy.notes} == {"kept"}
+
+
+def steps_of_the_last_pass(logits: torch.Tensor, given: torch.Tensor) -> list[tuple[torch.Tensor, float, float]]:
+    sieve = tamis.Sieve(N, "guarded", budget=10, seed=1)
+    while sieve.fraction < 0.8:
+        for drawn in sieve.batches(B):
+            index = torch.tensor(drawn)
+            sieve.loss(index, logits[index], given[index])
+    return [
+        (index, float(sieve.loss(index, logits[index], given[index])), 0.0)
+        for index in map(torch.tensor, sieve.batches(B))
+    ]
 
 
 def test_no_class_loses_more_than_its_own_wrong_labels() -> None:

@@ -40,6 +40,7 @@ MADE: dict[str, Rule] = {
     "rank_draw": RankDraw(pressure=20, keep=1 / 3),
     "uniform_draw": UniformDraw(keep=1 / 3),
     "prune_below_mean": PruneBelowMean(0.5),
+    "drop_below_mean": PruneBelowMean(0.5, rescale=False),
     "mixture_filter": MixtureFilter(),
 }
 PAIRWISE = {OrthogonalDraw}  # takes a matrix of pairs; tests/test_orthogonal.py
