@@ -291,6 +291,32 @@ def test_a_clean_run_drops_what_is_learnt_and_a_noisy_one_nobody_for_that() -> N
     assert {note["learnt"] for note in noisy.notes} == {"kept"}
 
 
+@pytest.mark.parametrize("stop", [5, 9, 29, 40, 70])
+def test_a_clean_run_that_is_resumed_draws_and_decides_as_the_unbroken_one(stop: int) -> None:
+    logits, _, given = world(0.0)
+    unbroken = tamis.Sieve(N, "guarded", budget=6, seed=2)
+    wanted = steps(unbroken, logits, given)
+    broken, state = tamis.Sieve(N, "guarded", budget=6, seed=2), None
+    for _ in range(2):  # until the step at which it stops, then from its state
+        if state is not None:
+            broken = tamis.Sieve(N, "guarded", budget=6, seed=2)
+            broken.load_state_dict(state)
+            rest = steps(broken, logits, given)
+            assert len(rest) == len(wanted) - stop
+            assert all(torch.equal(a[0], b[0]) and a[1:] == b[1:] for a, b in zip(rest, wanted[stop:], strict=True))
+            assert str(broken.notes) == str(unbroken.notes)
+            continue
+        done = 0
+        while state is None:
+            for drawn in broken.batches(B):
+                index = torch.tensor(drawn)
+                broken.loss(index, logits[index], given[index])
+                done += 1
+                if done == stop:
+                    state = broken.state_dict()
+                    break
+
+
 def steps_of_the_last_pass(logits: torch.Tensor, given: torch.Tensor) -> list[tuple[torch.Tensor, float, float]]:
     sieve = tamis.Sieve(N, "guarded", budget=10, seed=1)
     while sieve.fraction < 0.8:

@@ -139,7 +139,7 @@ def guarded(
     drop: float = 0.75,
     until: float = 0.7,
 ) -> Policy:
-    """Guarded training: learn through a class transition matrix, find wrong labels meanwhile, leave the surest out.
+    """Guarded training: learn past wrong labels where there are some, and hurry past what is learnt where there are none.
 
     The network minimises ``-log sum_i p(i | x) T[i, y]``; T is estimated by EM from what the passes say of each example
     before their own update, and held after the first, of at least ``settle``, that leaves less than the share
@@ -147,17 +147,23 @@ def guarded(
     leaves out whose label is ``wrong`` with more than that probability, of no class more than it has wrong labels, but
     for a share ``relook`` of them; and the loss of the others hears what earlier passes said of them,
     ``-log sum_i p(i | x) m_i^t T[i, y]`` with ``t = max(0, k - 1 + heard)``, k the share that they knew of what true
-    classes tell of given labels. Where less than ``floor`` of the labels is then wrong with more than .9, the rest is
-    plain training.
+    classes tell of given labels. Where less than ``floor`` of the labels is then wrong with more than .9, it minimises
+    the plain loss from then on.
 
-    Cost: 1 per epoch, and less once it leaves examples out: it forwards nothing of its own.
+    Where the first pass, which looks at nothing that was trained on before, says that labels are right and are soon
+    learnt, T follows what it says part by part, and each epoch drops an example whose last loss is below the mean with
+    probability ``drop``, until ``until`` of the budget or until the guard leaves labels out: what is hard is trained on
+    more often. That is the loss-based prioritisation that fails on noise, and it is done where there is none.
+
+    Cost: 1 per epoch, and less where it leaves examples out: it forwards nothing of its own.
     Knobs: none to set; there is no noise rate. To measure what each part is good for: ``protect=False`` protects no
-    class, ``rate`` leaves so large a share out, whatever is probable, and ``prune`` drops that share of the learnt, as
-    InfoBatch does. Fails when: more than half of a class bears one other label; or all that the budget holds teaches
-    the network little (few examples, many classes, slow learning and few epochs): the hard and rare are then left
-    out. It does not know corrupted inputs.
+    class, ``rate`` leaves so large a share out, whatever is probable, and ``drop=0`` drops nothing that is learnt.
+    Fails when: more than half of a class bears one other label; or all that the budget holds teaches the network little
+    (few examples, many classes, slow learning and few epochs): the hard and rare are then left out. It does not know
+    corrupted inputs.
 
-    Reference: forward correction: Patrini et al. 2017, arXiv:1609.03683; EM: Dawid & Skene 1979.
+    Reference: forward correction: Patrini et al. 2017, arXiv:1609.03683; EM: Dawid & Skene 1979; below the mean: Qin et
+    al. 2024, arXiv:2303.04947, here without its weights.
 
     Example:
         >>> guarded().label
