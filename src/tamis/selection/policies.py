@@ -139,7 +139,7 @@ def guarded(
     drop: float = 0.75,
     until: float = 0.7,
 ) -> Policy:
-    """Guarded training: learn past wrong labels where there are some, and hurry past what is learnt where there are none.
+    """Guarded training: learn past wrong labels where there are some, hurry past what is learnt where there are none.
 
     The network minimises ``-log sum_i p(i | x) T[i, y]``; T is estimated by EM from what the passes say of each example
     before their own update, and held after the first, of at least ``settle``, that leaves less than the share
