@@ -105,10 +105,10 @@ class Guard:
         ``said`` ``[n, K]`` sums of log p(true class | x), each pass by its ``weight``, over ``looks`` ``[n]``;
         ``given`` ``[n]`` the label, -1 until it was seen; ``borne`` ``[K]``, how many of the first pass bear each, in
         so many steps ``met``, how many were ``shown``, and whether they say that labels are right, ``clean``;
-        ``matrix`` ``[K, K]`` P(given | true), which is trained through; ``explained``, the nats of the labels
-        that all this explains, and their last ``growth``; ``scale`` of log p and ``found`` ``[K, K]``, by which labels are judged
-        once both are ``held``; ``spared`` ``[K]`` bool, labels that are not judged; the ``trust`` in what was said, by
-        which it enters the loss; ``wrong`` ``[n]`` p(label is wrong); ``out`` ``[n]``.
+        ``matrix`` ``[K, K]`` P(given | true), which is trained through; ``explained``, the nats of the labels that all
+        this explains, and their last ``growth``; ``scale`` of log p and ``found`` ``[K, K]``, by which labels are
+        judged once both are ``held``; ``spared`` ``[K]`` bool, labels that are not judged; the ``trust`` in what was
+        said, by which it enters the loss; ``wrong`` ``[n]`` p(label is wrong); ``out`` ``[n]``.
         """
         start = beginning(torch.zeros(classes, device=device))
         return {
