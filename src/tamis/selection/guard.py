@@ -39,6 +39,7 @@ ROUNDS = 5  # of EM after a pass: each starts where the one before ended
 PARTS = 4  # of the first pass, after each of which what it says is heard once
 ENOUGH = 20  # examples a class that such a part must hold
 SEEM_WRONG, SURELY_WRONG, KNOWN = 0.05, 0.01, 0.6  # see :meth:`Guard.reassured`
+HURRIED = 4  # passes: the later ones over what is hard alone teach it by heart
 FAINT = 2.0**-20  # of the first pass's looks, where later ones may leave some examples out
 SCALING = 6  # steps of a fifth by which what the network says may be made surer or less sure: threefold at most
 
@@ -182,9 +183,10 @@ class Guard:
         return seem <= SEEM_WRONG and surely <= SURELY_WRONG and knew >= KNOWN
 
     def lets_select(self, state: State) -> bool:
-        """Whether the policy may leave out what is learnt: where the first pass was :meth:`reassured`, and the guard is
-        not open."""
-        return bool(state["clean"]) and (bool(state["plain"]) or not bool(state["held"]))
+        """Whether the policy may leave out what is learnt: early, where the first pass was :meth:`reassured`, and unless
+        the guard is open."""
+        early = int(state["passes"]) < HURRIED
+        return early and bool(state["clean"]) and (bool(state["plain"]) or not bool(state["held"]))
 
     def observe(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> None:
         """Take in what a step said, before its own update: ``logits`` ``[b, K]`` and labels ``[b]`` of ``index``."""
