@@ -274,18 +274,27 @@ def test_who_is_not_seen_again_is_judged_by_the_first_pass_and_who_is_by_what_fo
     assert torch.allclose(said[again], (-logits[again]).log_softmax(1), atol=1e-3)
 
 
-def test_a_clean_run_drops_what_is_learnt_and_a_noisy_one_nobody_for_that() -> None:
-    """Seen by what is drawn: every epoch trains on the hard, and most on a quarter of the easy."""
+def test_a_clean_run_drops_what_is_learnt_for_three_passes_and_a_noisy_one_nobody_for_that() -> None:
+    """Seen by what is drawn: the second to the fourth pass hold all that is hard and a quarter of the easy."""
     logits, _, given = world(0.0)
     hard = torch.arange(N) % 10 == 0
     logits = torch.where(hard[:, None], 0.2 * logits, logits)
-    sieve = tamis.Sieve(N, "guarded", budget=10, seed=1)
-    drawn = torch.cat([index for index, *_ in steps(sieve, logits, given)]).bincount(minlength=N).float()
-    assert sieve.notes[0]["learnt"] == "dropped"
-    assert float(drawn[hard].mean()) > 1.5 * float(drawn[~hard].mean())
-    assert float(drawn.sum()) == pytest.approx(10 * N, rel=0.02), "the cost that is saved is spent on further passes"
-    last = torch.cat([index for index, *_ in steps_of_the_last_pass(logits, given)])
-    assert len(last.unique()) == N, "from .7 of the budget on everybody is trained on"
+    sieve, passes = tamis.Sieve(N, "guarded", budget=8, seed=1), []
+    while not sieve.done:
+        passes.append(torch.zeros(N))
+        for drawn in sieve.batches(B):
+            index = torch.tensor(drawn)
+            passes[-1][index] += 1
+            sieve.loss(index, logits[index], given[index])
+    assert [bool((held == 1).all()) for held in passes[:6]] == [True, False, False, False, True, True]
+    for held in passes[1:4]:
+        assert bool((held[hard] == 1).all())
+        assert float(held[~hard].mean()) == pytest.approx(0.25, abs=0.06)
+    assert [note["learnt"] for note in sieve.notes[:5]] == ["dropped"] * 3 + ["kept"] * 2
+    assert float(torch.stack(passes).sum()) == pytest.approx(8 * N, rel=0.02), "what is saved is spent on more passes"
+    short = tamis.Sieve(N, "guarded(until=0.3)", budget=4, seed=1)
+    steps(short, logits, given)
+    assert short.passes == pytest.approx(4.7, abs=0.1), "one short pass lies before .3 of the budget"
     noisy = tamis.Sieve(N, "guarded", budget=6, seed=1)
     steps(noisy, *world(0.4)[::2])
     assert {note["learnt"] for note in noisy.notes} == {"kept"}
@@ -315,18 +324,6 @@ def test_a_clean_run_that_is_resumed_draws_and_decides_as_the_unbroken_one(stop:
                 if done == stop:
                     state = broken.state_dict()
                     break
-
-
-def steps_of_the_last_pass(logits: torch.Tensor, given: torch.Tensor) -> list[tuple[torch.Tensor, float, float]]:
-    sieve = tamis.Sieve(N, "guarded", budget=10, seed=1)
-    while sieve.fraction < 0.8:
-        for drawn in sieve.batches(B):
-            index = torch.tensor(drawn)
-            sieve.loss(index, logits[index], given[index])
-    return [
-        (index, float(sieve.loss(index, logits[index], given[index])), 0.0)
-        for index in map(torch.tensor, sieve.batches(B))
-    ]
 
 
 def test_no_class_loses_more_than_its_own_wrong_labels() -> None:

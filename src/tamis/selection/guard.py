@@ -183,8 +183,8 @@ class Guard:
         return seem <= SEEM_WRONG and surely <= SURELY_WRONG and knew >= KNOWN
 
     def lets_select(self, state: State) -> bool:
-        """Whether the policy may leave out what is learnt: early, where the first pass was :meth:`reassured`, and unless
-        the guard is open."""
+        """Whether the policy may leave out what is learnt: early, where the first pass was :meth:`reassured`, and while
+        the guard is not open."""
         early = int(state["passes"]) < HURRIED
         return early and bool(state["clean"]) and (bool(state["plain"]) or not bool(state["held"]))
 

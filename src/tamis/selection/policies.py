@@ -151,9 +151,9 @@ def guarded(
     the plain loss from then on.
 
     Where the first pass, which looks at nothing that was trained on before, says that labels are right and are soon
-    learnt, T follows what it says part by part, and each epoch drops an example whose last loss is below the mean with
-    probability ``drop``, until ``until`` of the budget or until the guard leaves labels out: what is hard is trained on
-    more often. That is the loss-based prioritisation that fails on noise, and it is done where there is none.
+    learnt, T follows what it says part by part, and the second to the fourth epoch drop an example whose last loss is
+    below the mean with probability ``drop``, up to ``until`` of the budget and unless the guard opens: what is hard is
+    trained on more often. That is the loss-based prioritisation that fails on noise, done where there is none.
 
     Cost: 1 per epoch, and less where it leaves examples out: it forwards nothing of its own.
     Knobs: none to set; there is no noise rate. To measure what each part is good for: ``protect=False`` protects no
