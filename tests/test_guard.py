@@ -292,6 +292,7 @@ def test_a_clean_run_drops_what_is_learnt_for_three_passes_and_a_noisy_one_nobod
         assert float(held[~hard].mean()) == pytest.approx(0.25, abs=0.06)
     assert [note["learnt"] for note in sieve.notes[:5]] == ["dropped"] * 3 + ["kept"] * 2
     assert float(torch.stack(passes).sum()) == pytest.approx(8 * N, rel=0.02), "what is saved is spent on more passes"
+    assert len(sieve.batches(B)) == N // B, "what it may drop is no promise"
     short = tamis.Sieve(N, "guarded(until=0.3)", budget=4, seed=1)
     steps(short, logits, given)
     assert short.passes == pytest.approx(4.7, abs=0.1), "one short pass lies before .3 of the budget"

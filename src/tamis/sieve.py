@@ -333,10 +333,11 @@ class Batches:
         self._sieve, self._batch, self._drop_last = sieve, batch, drop_last
 
     def __len__(self) -> int:
-        """Batches in an epoch while the policy selects; the budget may end an epoch earlier."""
+        """Batches in an epoch while the policy selects; the budget may end an epoch earlier, a guard leave some out."""
         sieve = self._sieve
         n = len(sieve._candidates)
-        planned = n if sieve.policy.level == "batch" else max(1, round(sieve.policy.keep * n))
+        whole = sieve.policy.level == "batch" or sieve.policy.guard is not None
+        planned = n if whole else max(1, round(sieve.policy.keep * n))
         return planned // self._batch if self._drop_last else -(-planned // self._batch)
 
     def __iter__(self) -> Iterator[list[int]]:
