@@ -568,14 +568,17 @@ def test_the_page_says_what_was_closed_and_what_the_guard_decided() -> None:
     mine = runs.filter(pl.col("role") == "method")["run"].to_list()
     notes = pl.DataFrame(
         [
-            {"run": run, "passes": passes, "noise_rate": rate, "left_out": out, "now": now}
+            {"run": run, "passes": passes, "noise_rate": rate, "left_out": out, "now": now, "learnt": learnt}
             for run, now in zip(mine, ("leave out", "plain"), strict=True)
-            for passes, rate, out in ((4, 0.25, 0.2), (3, 0.9, 0.9))
+            for passes, rate, out, learnt in (
+                (4, 0.25, 0.2, "kept"),
+                (3, 0.9, 0.9, "dropped" if now == "plain" else None),
+            )
         ],
         schema=NOTE_COLUMNS,
     )
     told = decisions(notes, runs)
-    assert told.rows == [["mine", "30 % asymmetric labels", "30.0 %", "25.0 %", "20.0 %", "1 of 2 runs"]]
+    assert told.rows == [["mine", "30 % asymmetric labels", "30.0 %", "25.0 %", "20.0 %", "1 of 2 runs", "1 of 2 runs"]]
     closed = gaps(gap_closed(runs)).rows
     assert [row[8] for row in closed] == ["0.70 (-0.57 to 1.97)"]
     assert closed[0][5] == "−7.00"

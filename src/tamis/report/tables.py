@@ -168,18 +168,23 @@ def decisions(notes: pl.DataFrame, runs: pl.DataFrame) -> Table:
     Args:
         notes: of ``notes.parquet``. runs: of a setting.
     """
-    last = notes.sort("run", "passes").group_by("run", maintain_order=True).last()
+    last = (
+        notes.sort("run", "passes")
+        .group_by("run", maintain_order=True)
+        .agg(pl.exclude("learnt").last(), dropped=(pl.col("learnt") == "dropped").any())
+    )
     told = runs.join(last, on="run", how="inner", maintain_order="left")
     found = told.group_by("policy", "corruption", "rate", maintain_order=True).agg(
         pl.len().alias("n"), *(pl.col(name).mean() for name in ("realised_rate", "noise_rate", "left_out")),
-        opened=(pl.col("now") == "leave out").sum(),
+        opened=(pl.col("now") == "leave out").sum(), dropped=pl.col("dropped").sum(),
     )  # fmt: skip
     rows = [
         [r["policy"], _cell(r), percent(r["realised_rate"]), percent(r["noise_rate"]), percent(r["left_out"]),
-         f"{r['opened']} of {r['n']} runs"]
+         f"{r['opened']} of {r['n']} runs", f"{r['dropped']} of {r['n']} runs"]
         for r in found.iter_rows(named=True)
     ]  # fmt: skip
-    columns = ["policy", "cell", "damaged", "labels held for wrong", "left out", "leaves out"]
+    columns = ["policy", "cell", "damaged", "labels held for wrong", "left out", "leaves out",
+               "dropped what was learnt"]  # fmt: skip
     return Table("What the guard had decided when the run ended, means over seeds", columns, rows)
 
 
