@@ -178,7 +178,8 @@ def _policies() -> list[Entry]:
     return [
         (
             chosen.label,
-            f"keeps {chosen.keep:.2f} of its candidates while it selects, {chosen.level} by {chosen.level}; {chosen.reference}",
+            f"keeps {chosen.keep:.2f} of its candidates while it selects, {chosen.level} by {chosen.level}; "
+            f"{chosen.reference}",
             _first_line(make),
         )
         for make in POLICIES.values()
