@@ -39,7 +39,6 @@ ROUNDS = 5  # of EM after a pass: each starts where the one before ended
 PARTS = 4  # of the first pass, after each of which what it says is heard once
 ENOUGH = 20  # examples a class that such a part must hold
 SEEM_WRONG, SURELY_WRONG, KNOWN = 0.05, 0.01, 0.6  # see :meth:`Guard.reassured`
-HURRIED = 4  # passes: the later ones over what is hard alone teach it by heart
 FAINT = 2.0**-20  # of the first pass's looks, where later ones may leave some examples out
 SCALING = 6  # steps of a fifth by which what the network says may be made surer or less sure: threefold at most
 
@@ -66,6 +65,8 @@ class Guard:
             and seldom sure.
         protect: leave out of no class more than it has wrong labels by the guard's own count.
         rate: the share of all that is left out, whatever is probable, for whoever knows it. None: unknown.
+        hurry: the pass up to which the policy may leave out what is learnt, where the first pass says that labels are
+            right: later, the hard are learnt by heart. 0: never, and the first pass is heard at its end alone.
 
     Example:
         >>> guard = Guard(settle=1)
@@ -89,6 +90,7 @@ class Guard:
     heard: float = 0.5
     protect: bool = True
     rate: float | None = None
+    hurry: int = 0
 
     def __post_init__(self) -> None:
         if type(self.settle) is not int or self.settle < 1:
@@ -97,6 +99,8 @@ class Guard:
             )
         if not (self.slowing > 0 and 0 < self.wrong < 1 and 0 <= self.relook <= 1 and 0 <= self.floor < 1):
             raise TamisError(f"{self} needs slowing above 0, wrong in (0, 1), relook in [0, 1] and floor in [0, 1).")
+        if type(self.hurry) is not int or self.hurry < 0:
+            raise TamisError(f"hurry is {self.hurry}, but it is the number of a pass, or 0 for none.")
         if not (0 <= self.heard <= 1 and (self.rate is None or 0 < self.rate < 1)):
             raise TamisError(f"{self} needs heard in [0, 1] and a rate in (0, 1), or None where it is not known.")
 
@@ -148,7 +152,7 @@ class Guard:
 
     def pauses(self, state: State) -> bool:
         """Whether a part of the first pass is over and :meth:`within_pass` is to be asked before the next step."""
-        if int(state["passes"]) > 0:
+        if not self.hurry or int(state["passes"]) > 0:
             return False
         part = 1 + round(math.log2(float(state["weight"])))
         return part < PARTS and int(state["shown"]) * PARTS >= part * len(state["said"])
@@ -185,7 +189,7 @@ class Guard:
     def lets_select(self, state: State) -> bool:
         """Whether the policy may leave out what is learnt: early, where the first pass was :meth:`reassured`, and while
         the guard is not open."""
-        early = int(state["passes"]) < HURRIED
+        early = int(state["passes"]) < self.hurry
         return early and bool(state["clean"]) and (bool(state["plain"]) or not bool(state["held"]))
 
     def observe(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> None:
@@ -219,7 +223,7 @@ class Guard:
     def after_pass(self, state: State) -> State:
         """The state after one more pass: the matrix, until it is held; then who is wrong, and who is left out."""
         known = state["looks"] > 0
-        if int(state["passes"]) == 0:
+        if self.hurry and int(state["passes"]) == 0:
             state = self.within_pass(state)
         after = {**state, "passes": state["passes"] + 1}
         if bool(state["plain"]) or not bool(known.any()):
