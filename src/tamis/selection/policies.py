@@ -142,7 +142,7 @@ def guarded(
     drop: float = 0.0,
     until: float = 0.7,
 ) -> Policy:
-    """Guarded training: learn past wrong labels where there are some, hurry past what is learnt where there are none.
+    """Guarded training: learn through a class transition matrix, find wrong labels meanwhile, leave the surest out.
 
     The network minimises ``-log sum_i p(i | x) T[i, y]``; T is estimated by EM from what the passes say of each example
     before their own update, and held after the first, of at least ``settle``, that leaves less than the share
@@ -150,8 +150,8 @@ def guarded(
     leaves out whose label is ``wrong`` with more than that probability, of no class more than it has wrong labels, but
     for a share ``relook`` of them; and the loss of the others hears what earlier passes said of them,
     ``-log sum_i p(i | x) m_i^t T[i, y]`` with ``t = max(0, k - 1 + heard)``, k the share that they knew of what true
-    classes tell of given labels. Where less than ``floor`` of the labels is then wrong with more than .9, it minimises
-    the plain loss from then on.
+    classes tell of given labels. Where less than ``floor`` of the labels is then wrong with more than .9, the rest is
+    plain training.
 
     With ``drop``, and where the first pass, which looks at nothing that was trained on before, says that labels are
     right and are soon learnt, T follows what it says part by part, and the second to the fourth epoch drop an example
