@@ -1,10 +1,9 @@
 """What the guard costs where it has nothing to do: guarded against plain training, a few steps of each in turn.
 
 Claim: on clean labels, where the guard finds after a few passes that there is nothing to guard against, a run at the
-counted cost of eight passes takes at most 1.03 of plain training's time, though its passes are shorter and more. Both
-loops stand on a Sieve, on the same network and the same 20,000 Fashion-MNIST images; every dozen steps of one is
-followed by a dozen of the other, which of them first by turns, so that both see the same moods of the machine. Seconds
-are the processor's own, one thread.
+counted cost of eight passes takes at most 1.03 of plain training's time. Both loops stand on a Sieve, on the same
+network and the same 20,000 Fashion-MNIST images; every dozen steps of one is followed by a dozen of the other, which of
+them first by turns, so that both see the same moods of the machine. Seconds are the processor's own, one thread.
 
     python benchmarks/guard.py
 

@@ -7,7 +7,7 @@ aum.
     pip install 'tamis[peers]' && python benchmarks/peers.py [--device cuda]
 
 Prints a table; exits with 1 where a figure misses its limit, with 2 where a peer is not installed or the device is not
-there. The packages of cleanlab are asked on the CPU, where they compute.
+there. cleanlab is asked on the CPU, where it computes.
 
 On one thread of an AMD EPYC (torch 2.13, aum 1.0.2, cleanlab 2.9.0) everything is equal and the limit is missed: 1.7 ms
 against 0.13 ms a batch, 13 times on a quiet machine, and 9 to 12 on slower and on shared ones. aum's time is five
@@ -94,9 +94,8 @@ def against_aum(calculator: Callable[[str], Any], device: str = "cpu") -> list[R
         mine = recorder.compute(scores.aum()).double().cpu()
         return float(((mine - theirs) / theirs.abs().clamp(min=1)).abs().max())
 
-    batches = [
-        batch(step, device=device) for step in range(STEPS)
-    ]  # a pass over 4,096 examples, as a loop would record it
+    # a pass over 4,096 examples, as a loop would record it
+    batches = [batch(step, device=device) for step in range(STEPS)]
     places = torch.arange(STEPS * BATCH).split(BATCH)
     names = [place.tolist() for place in places]
     recorder, peer = Recorder(STEPS * BATCH, [scores.aum()]), calculator(tempfile.gettempdir())

@@ -98,7 +98,8 @@ def rule_share(policy: Policy, point: Point, noisy: np.ndarray, batch: int, rate
 
 
 def may_come(waiting: np.ndarray) -> np.ndarray:
-    """Who may be a candidate next, of those ``waiting`` in this pass: all again where hardly any of them is left.
+    """``[W]`` bool, who may be a candidate next: those ``waiting`` ``[W]`` bool in this pass, or all again where less
+    than a tenth of them is left.
 
     Example:
         >>> may_come(np.array([True, False, False])).tolist(), may_come(np.array([False, False])).tolist()
