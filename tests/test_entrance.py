@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,12 @@ import torch
 from torch import nn
 
 import tamis
-from tamis.types import TamisError
+from tamis.loop import Given, Recipe, train
+from tamis.models import build
+from tamis.selection.cost import PriceList
+from tamis.selection.policies import policy as read
+from tamis.selection.policy import Needs
+from tamis.types import Arrays, TamisError
 
 P = tamis.policies
 
@@ -46,12 +52,62 @@ def test_a_list_of_what_is_given_will_do() -> None:
     assert sieve.state_dict()["given"]["irreducible_loss"].shape == (3,)
 
 
+@pytest.mark.parametrize("batch", [4.0, "4", True, 0, -1, None])
+def test_a_batch_is_a_whole_number_of_examples(batch: Any) -> None:
+    with pytest.raises(TamisError, match=f"the batch size is {batch!r}"):
+        tamis.Sieve(10, "uniform", budget=1).batches(batch)
+
+
+@pytest.mark.parametrize("points", [0, -1, 2.5])
+def test_a_curve_has_points(points: Any) -> None:
+    model, data = build("mlp", (3,), 2, width=4), Arrays(torch.randn(40, 3), torch.zeros(40, dtype=torch.int64), 2)
+    with pytest.raises(TamisError, match="points is"):
+        train(model, data, data, P.uniform(), budget=1, points=points, recipe=Recipe(batch=8))
+    assert train(model, data, data, "uniform", budget=1, points=1, recipe=Recipe(batch=8)).points[-1].cost == 1
+
+
+@pytest.mark.parametrize("name", ["co_teaching(forget=0.2, passes=2)", "streaming"])
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_two_networks_end_together(name: str, seed: int) -> None:
+    streaming = replace(P.selective_backprop(), needs=Needs(models=2))  # each keeps as many as chance will have it
+    policy = streaming if name == "streaming" else read(name)
+    draw = torch.Generator().manual_seed(0)
+    data = Arrays(torch.randn(200, 3, generator=draw), torch.randint(0, 2, (200,), generator=draw), 2)
+    model, peer = (build("mlp", (3,), 2, width=4, seed=s) for s in (seed, seed + 1))
+    record = train(model, data, data, policy, budget=3, recipe=Recipe(batch=8), seed=seed, given=Given(peers=(peer,)))
+    assert record.points[-1].cost <= 3.2
+
+
+def test_a_reference_set_may_be_larger_than_the_training_set_and_is_none_of_it() -> None:
+    model, n = nn.Linear(2, 3), 3  # as many classes as examples, so that one might be taken for the other
+    sieve = tamis.Sieve(n, P.reducr(), budget=9, given={"irreducible_loss": torch.tensor([0.1, 0.2, 0.3])})
+    x, y = torch.randn(7, 2), torch.tensor([0, 1, 2, 0, 1, 2, 2])
+    sieve.refer(model, x, y)
+    losses = nn.functional.cross_entropy(model(x), y, reduction="none").detach()
+    expected = torch.stack([losses[y == k].mean() for k in range(3)])
+    seen = sieve._looking.observation(torch.tensor([2, 0]), losses[:2], model(x[:2]), y[:2], step=0, phase="select")
+    assert seen.given is not None
+    assert torch.allclose(seen.given["class_loss"], expected)
+    assert torch.equal(seen.given["irreducible_loss"], torch.tensor([0.3, 0.1]))
+
+
+@pytest.mark.parametrize("name", ["mixture_filter(family='gaussian', threshold=0.5, warmup=1)", "infobatch(drop=0.9)"])
+def test_a_policy_that_keeps_less_than_a_batch_goes_on_where_short_batches_are_left_out(name: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    data = Arrays(torch.randn(60, 3, generator=draw), torch.randint(0, 2, (60,), generator=draw), 2)
+    model = build("mlp", (3,), 2, width=4)
+    record = train(model, data, data, name, budget=6, unit="passes", recipe=Recipe(batch=50))
+    assert int(record.examples["trained"].sum()) == 50 * 6
+
+
 def test_numbers_of_numpy_make_a_state_that_is_read_as_plain_values() -> None:
-    sieve = tamis.Sieve(np.int64(10), "uniform", budget=np.linspace(2, 4, 2)[0], seed=np.int32(3))  # type: ignore[arg-type]
+    prices = PriceList(np.float64(1), np.float64(3))
+    sieve = tamis.Sieve(np.int64(10), "uniform", budget=np.linspace(2, 4, 2)[0], seed=np.int32(3), prices=prices)  # type: ignore[arg-type]
+    step(sieve, 1, np.int64(4))  # type: ignore[arg-type]
     kept = io.BytesIO()
     torch.save(sieve.state_dict(), kept)
     kept.seek(0)
-    again = tamis.Sieve(10, "uniform", budget=2.0, seed=3)
+    again = tamis.Sieve(10, "uniform", budget=2.0, seed=3, prices=PriceList(1.0, 3.0))
     again.load_state_dict(torch.load(kept, weights_only=True))
 
 

@@ -229,3 +229,11 @@ def test_tight_small_groups_do_not_hide_a_larger_one() -> None:
     assert bool((cut[750:870] > 0.9).all())
     assert float((cut[:600] > 0).double().mean()) < 0.02
     assert set(side[750:870].tolist()).isdisjoint(side[600:750].tolist())
+
+
+def test_the_least_that_can_be_asked() -> None:
+    assert strangeness(torch.randn(1, 4), torch.zeros(1, dtype=torch.int64)).tolist() == [1.0]
+    with pytest.raises(TamisError, match="smallest is 0"):
+        isolation(torch.randn(40, 3), torch.zeros(40, dtype=torch.int64), smallest=0)
+    with pytest.raises(TamisError, match=r"\[4, 0\]"):
+        find_duplicates(torch.zeros(4, 0))

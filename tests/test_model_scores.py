@@ -24,6 +24,7 @@ from torch import nn
 from tamis import cli
 from tamis.corrupt import injector
 from tamis.data import load
+from tamis.looking import Looking
 from tamis.models import build
 from tamis.observe import gradients, neighbours, out_of_fold, second_split
 from tamis.observe.features import activations, last_linear, logits, penultimate, quiet
@@ -187,6 +188,28 @@ def test_the_last_linear_layer_is_the_last_called_and_not_the_last_defined() -> 
     assert bool((penultimate(model, randn(5, 3)) >= 0).all())
 
 
+class ByName(nn.Module):
+    """Calls its layers by keyword, the head first defined and last called, and an auxiliary head not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body, self.auxiliary = nn.Linear(4, 3), nn.Linear(2, 4), nn.Linear(2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(input=self.body(input=x))
+
+
+def test_layers_may_be_called_by_keyword() -> None:
+    model, x = ByName(), torch.randn(5, 2)
+    assert torch.equal(penultimate(model, x), model.body(x).detach())
+
+
+def test_a_policy_of_features_takes_those_of_the_layer_that_is_called_last() -> None:
+    model, x, y = ByName(), torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    seen = Looking(6, None, True, {}).look(model, torch.arange(6), x, y, step=0, tap=True)
+    assert torch.equal(seen.features, model.body(x).detach())
+
+
 def test_an_activation_is_kept_before_a_later_layer_edits_it_in_place() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
     (before,) = activations(model, randn(9, 3), ["0"])
@@ -204,6 +227,9 @@ def test_an_activation_is_kept_before_a_later_layer_edits_it_in_place() -> None:
         (lambda: irreducible_loss(nn.Linear(3, 2), torch.zeros(2, 3), torch.tensor([0, 2])), r"must lie in 0\.\.1"),
         (lambda: irreducible_loss(nn.Linear(3, 2), torch.zeros(2, 3), torch.zeros(2)), "labels must be"),
         (lambda: gradients.grand(nn.Linear(3, 2), torch.zeros(2, 3), torch.zeros(3).long()), "labels must be"),
+        (lambda: gradients.grand(nn.Linear(3, 2), torch.zeros(2, 3), torch.tensor([0, 2])), r"must lie in 0\.\.1"),
+        (lambda: gradients.vog([nn.Linear(3, 2)] * 2, torch.zeros(2, 3), torch.tensor([0, 2])), r"must lie in 0\.\.1"),
+        (lambda: gradients.vog([nn.Identity()] * 2, torch.zeros(2, 3, 4), torch.zeros(2).long()), "must give logits"),
         (lambda: gradients.vog([nn.Linear(3, 2)], torch.zeros(2, 3), torch.zeros(2).long()), "at least two"),
         (
             lambda: gradients.vog([nn.Linear(3, 2)] * 2, torch.zeros(2, 3).long(), torch.zeros(2).long()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from tamis.models import build
 from tamis.selection import policies
 from tamis.selection.cost import ASSUMED, PriceList, measure_prices
 from tamis.selection.policies import POLICIES, policy
+from tamis.selection.policy import Focal
 from tamis.selection.rules import TopK
 from tamis.selection.schedules import SCHEDULES, AfterPasses, ByAccuracy, Progress, Ramp, VarianceGate, Window
 from tamis.types import Costs, Observation, TamisError
@@ -159,6 +161,38 @@ def test_the_focal_loss_is_the_published_one() -> None:
     assert reshape is not None
     ours = torch.autograd.grad(reshape(F.cross_entropy(logits, y, reduction="none")).sum(), logits)[0]
     assert torch.allclose(ours, expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_the_focal_loss_has_a_gradient_where_nothing_is_missed(gamma: float) -> None:
+    losses = torch.tensor([0.0, 1e-9, 1e-4, 2.0], requires_grad=True)
+    focal = Focal(gamma)(losses)
+    focal.sum().backward()
+    exact = losses.detach().double()
+    by_hand = (-(-exact).expm1()) ** gamma + exact * gamma * (-(-exact).expm1()) ** (gamma - 1) * (-exact).exp()
+    assert losses.grad is not None
+    assert torch.allclose(losses.grad[1:].double(), by_hand[1:], rtol=1e-4, atol=0)
+    assert 0 <= float(losses.grad[0]) <= 1
+    assert torch.allclose(focal.detach().double(), (-(-exact).expm1()) ** gamma * exact, rtol=1e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize("pressure", [49.0, 98.0, 103.0, 107.0, 3.0])
+def test_a_ramp_never_leads_beyond_its_end(pressure: float) -> None:
+    policy = policies.online_batch_selection(pressure=pressure)
+    for fraction in (1.0, 1 - 1e-16, 0.5):
+        assert 1 <= policy.rule_now({}, Progress(fraction, 9.0, 9)).pressure <= pressure  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("keep", [np.float64(0.5), np.float32(0.5), 0.5, np.float64(1 / 3)])
+def test_a_number_of_numpy_is_said_as_a_number(keep: float) -> None:
+    assert policy(policies.top_k(keep=keep).label).keep == keep
+
+
+@pytest.mark.parametrize("presample", [0, -1, 0.5, float("nan")])
+def test_a_presample_below_the_batch_is_refused(presample: float) -> None:
+    for make in (policies.importance_sampling, policies.biased_importance):
+        with pytest.raises(TamisError, match="at least 1 times the batch"):
+            make(presample=presample)
 
 
 def test_tau_is_the_published_formula() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -166,3 +168,7 @@ def test_the_beginning_of_alike_labels_is_the_same_bit_for_bit() -> None:
     for counts in (torch.zeros(10), torch.full((10,), 2000), torch.tensor([9, 13, 12, 14, 6, 15, 17, 12, 13, 17])):
         assert torch.equal(beginning(counts), blind)
     assert beginning(torch.tensor([7])).tolist() == [[1.0]]
+
+
+def test_who_was_never_observed_is_not_flagged_and_hinders_nobody() -> None:
+    assert flag(torch.tensor([math.nan, 0.99, 0.99, 0.2]), 0.05).tolist() == [False, True, True, False]

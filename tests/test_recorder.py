@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -92,12 +93,26 @@ def test_steps_of_several_kinds_are_recorded_as_they_come(other: Observation) ->
     assert tables[0] == tables[1]
 
 
-@pytest.mark.parametrize("other", [{"logits": None}, {"target": None}, {"logits": torch.rand(2, 3)}])
-def test_a_step_that_lacks_something_is_refused_when_it_comes(other: dict[str, None]) -> None:
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [({"logits": None}, "aum needs"), ({"target": None}, "aum needs"), ({"logits": torch.rand(2, 3)}, "margin needs")],
+)
+def test_a_step_that_lacks_something_is_refused_when_it_comes(other: dict[str, None], why: str) -> None:
     recorder = Recorder(10, default())
     recorder.observe(observation([0]))
-    with pytest.raises(TamisError, match="margin needs"):
+    with pytest.raises(TamisError, match=why):
         recorder.observe(observation([1], **other))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rows", [0, 64])
+def test_what_a_later_step_lacks_something_for_is_recorded_no_further(rows: int) -> None:
+    recorder = Recorder(10, default(), required=[], rows=rows)
+    recorder.observe(observation([0]))
+    recorder.observe(observation([1]))
+    recorder.observe(observation([2], target=None))  # soft labels, say: as in a mixup that begins late
+    recorder.observe(observation([3]))
+    assert [score.name for score in recorder.scores] == ["last_loss", "mean_loss"]
+    assert not np.isnan(recorder.table()["mean_loss"][:4]).any()
 
 
 @pytest.mark.parametrize("name", SIGNALS)

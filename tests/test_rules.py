@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -340,3 +341,40 @@ def test_keep_names_what_is_kept() -> None:
 def test_streaming_power_refuses_nonsense(kwargs: dict[str, float], word: str) -> None:
     with pytest.raises(TamisError, match=word):
         StreamingPower(**kwargs)  # type: ignore[arg-type]
+
+
+NAN_LAST = [name for name, rule in MADE.items() if name not in ("everything", "uniform_draw", "mixture_filter")]
+
+
+@pytest.mark.parametrize("name", NAN_LAST)
+def test_what_is_no_number_is_not_preferred(name: str) -> None:
+    priority = torch.rand(M, generator=torch.Generator().manual_seed(3)) + 1
+    priority[5] = torch.nan
+    rule, state = MADE[name], MADE[name].init()
+    if rule.streaming:
+        _, state = draw(rule, torch.rand(M) + 1)
+    counts = sum(torch.bincount(draw(rule, priority, seed=s, state=state)[0].keep, minlength=M) for s in range(300))
+    if name.endswith("below_mean"):
+        assert counts[5] <= counts.max()  # kept or dropped, but no more than the others
+    else:
+        assert counts[5] <= counts.sum() / M / 3, "rarer than by chance"
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if name.startswith("proportional")])
+def test_an_infinite_priority_takes_over_no_draw(name: str) -> None:
+    usual = torch.tensor([1.0, 2.0, 3.0, 1.0, 1.0, 1.0])
+    priority = usual.clone()
+    priority[2] = torch.inf
+    counts = torch.zeros(6)
+    for seed in range(500):
+        selection, _ = draw(MADE[name], priority, size=2, seed=seed)
+        assert bool(selection.weight.isfinite().all())
+        counts += torch.bincount(selection.keep, minlength=6)
+    assert torch.allclose(counts / counts.sum(), torch.tensor([1, 2, 2, 1, 1, 1]) / 8, atol=0.06)
+    assert bool((draw(MADE[name], torch.full((6,), torch.inf), size=3)[0].weight.isfinite()).all())
+
+
+@pytest.mark.parametrize("family", ["gaussian", "beta"])
+def test_the_largest_numbers_make_a_mixture(family: Literal["gaussian", "beta"]) -> None:
+    heaps = torch.tensor([-1.7e308, -1.6e308, -1.65e308, 1.7e308, 1.6e308, 1.65e308], dtype=torch.float64)
+    assert high_component(heaps, family).round().tolist() == [0, 0, 0, 1, 1, 1]

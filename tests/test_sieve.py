@@ -8,6 +8,7 @@ import functools
 import io
 import math
 import operator
+from collections import UserDict
 from collections.abc import Callable
 from typing import Any
 
@@ -428,7 +429,8 @@ def test_losses_alone_are_enough() -> None:
         tamis_mean.loss(index, model(X[index]), target[index])
 
 
-def test_dict_batches_are_selected_from() -> None:
+@pytest.mark.parametrize("kind", [dict, UserDict])  # a tokenizer's batch is a UserDict
+def test_dict_batches_are_selected_from(kind: type) -> None:
     class Wrapped(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -441,7 +443,7 @@ def test_dict_batches_are_selected_from() -> None:
     model, steps = Wrapped(), 0
     for drawn in sieve.batches(B):
         index = torch.tensor(drawn)
-        chosen = sieve.select(model, index, {"x": X[index], "extra": [index]}, Y[index])
+        chosen = sieve.select(model, index, kind({"x": X[index], "extra": [index]}), Y[index])
         if chosen is not None:
             assert torch.equal(chosen.x["x"], X[chosen.index])
             assert torch.equal(chosen.x["extra"][0], chosen.index)
@@ -503,6 +505,10 @@ def test_who_is_excluded_is_said_by_a_mask_or_not_at_all(exclude: torch.Tensor) 
         (torch.zeros(2, 1), torch.tensor([0, 1]), r"\[2, 1\], a single logit"),
         ((torch.zeros(2, 3),), torch.tensor([0, 1]), "these are tuple and Tensor"),
         (torch.zeros(2, 3), [0, 1], "these are Tensor and list"),
+        (torch.zeros(2, 3), torch.tensor([0, 1, 2]), r"these are \[2, 3\] and \[3\]"),
+        (torch.zeros(2, 7, 3), torch.zeros(2, 7, dtype=torch.int64), r"these are \[2, 7, 3\] and \[2, 7\]"),
+        (torch.zeros(3, 3), torch.tensor([0, 1, 2]), "there are 3 losses for a batch of 2"),
+        (torch.zeros(1, 3), torch.tensor([0]), "there are 1 losses for a batch of 2"),
     ],
 )
 def test_what_cross_entropy_cannot_take_is_refused_in_a_sentence(outputs: Any, y: Any, sentence: str) -> None:

@@ -120,3 +120,31 @@ def test_the_table_of_the_document() -> None:
         ]
         expected = [f"{theory.worst_case_share(name, float(rate), **given):.3f}" for name, given in columns]
         assert [share.strip() for share in shares] == expected
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: theory.worst_case_share("TopK", 0.2, keep=0), "keep is 0, but it is a share"),
+        (lambda: theory.worst_case_share("PowerDraw", 0.2, keep=1.5), "keep is 1.5"),
+        (lambda: theory.worst_case_share("PruneBelowMean", 0.9, drop=1.5), "drop is 1.5"),
+        (lambda: theory.worst_case_share("StreamingPower", 0.2, beta=-1), "beta is -1"),
+        (lambda: theory.worst_case_share("RankDraw", 0.2, pressure=0.5), "pressure is 0.5"),
+        (lambda: theory.worst_case_share("ProportionalDraw", 0.2, ratio=float("nan")), "ratio is nan"),
+        (lambda: theory.break_even(0, 1, 3), "keep is 0"),
+        (lambda: theory.max_gain(1.5, 1, 3), "keep is 1.5"),
+    ],
+)
+def test_what_no_rule_has_is_refused(call: object, says: str) -> None:
+    with pytest.raises(TamisError, match=says):
+        call()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("beyond", [1e-3, 1e-9, 1e-14, 1e-15, 2.3e-16, 0.0])
+def test_a_pressure_that_hardly_presses_leaves_the_rate_as_it_is(beyond: float) -> None:
+    assert theory.worst_case_share("RankDraw", 0.25, pressure=1 + beyond) == pytest.approx(0.25, abs=beyond + 1e-12)
+
+
+def test_draws_in_proportion_of_nothing_and_of_one_candidate_are_alike() -> None:
+    assert theory.shares_proportional_draw([0, 0, 0, 0], [0, 0, 0, 1], keep=0.5, candidates=2) == (0.25, 0.25)
+    assert theory.inclusion_proportional_draw([1.0, 2.0, 9.0], keep=1.0, candidates=1).tolist() == [1, 1, 1]

@@ -70,8 +70,6 @@ class Drawing:
 
     def serve(self, batch: int) -> None:
         """Settle the trained batch size, once for a run."""
-        if batch < 1:
-            raise TamisError(f"the batch size is {batch}, but a batch holds at least one example.")
         if self.batch not in (None, batch):
             raise TamisError(f"this Sieve already serves batches of {self.batch}; it cannot change to {batch}.")
         self.batch = batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -176,6 +176,6 @@ def _flat(pool: Pool) -> tuple[Any, ...]:
 
 
 def _device(batch: Batch, fallback: Tensor) -> torch.device:
-    while isinstance(batch, (dict, list, tuple)) and batch:
-        batch = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
+    while isinstance(batch, (Mapping, list, tuple)) and batch:
+        batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
     return batch.device if isinstance(batch, Tensor) else fallback.device

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tamis.nested import Batch
+from tamis.observe.features import first
 from tamis.types import Observation, Phase, TamisError
 
 LossFn = Callable[[Any, Any], Tensor]
@@ -25,24 +26,26 @@ class Looking:
     """
 
     def __init__(self, n: int, loss_fn: LossFn | None, classifier: bool, given: Mapping[str, Tensor]) -> None:
-        self._n, self._loss_fn, self._classifier = n, loss_fn or _cross_entropy, classifier
-        self.given = dict(given)
+        self._loss_fn, self._classifier, self.given = loss_fn or _cross_entropy, classifier, dict(given)
+        self._each = {name for name, value in given.items() if value.ndim and len(value) == n}
 
-    def losses(self, outputs: Any, y: Batch) -> Tensor:
-        """One loss per example ``[b]``, with its graph."""
+    def losses(self, index: Tensor, outputs: Any, y: Batch) -> Tensor:
+        """One loss per example of ``index`` ``[b]``, with its graph."""
         losses = self._loss_fn(outputs, y)
         if losses.ndim != 1:
             raise TamisError(
                 f"the loss has shape {tuple(losses.shape)}, but it must be one number per example, [b]; "
                 "use reduction='none'."
             )
+        if index.ndim and len(losses) != len(index):
+            raise TamisError(f"there are {len(losses)} losses for a batch of {len(index)}, but each example has one.")
         return losses
 
     def observation(
         self, index: Tensor, losses: Tensor, outputs: Any, y: Any, *, step: int, phase: Phase, features: Any = None
     ) -> Observation:
         """Logits and targets are observed where they are a classifier's: ``[b, K]`` and ``[b]`` whole numbers."""
-        given = {name: self._of(value, index).to(losses.device) for name, value in self.given.items()} or None
+        given = {name: self._of(name, index).to(losses.device) for name in self.given} or None
         if not self.classifies(outputs, y):
             return Observation(index, losses, None, None, features, step, phase, given)
         return Observation(index, losses, outputs.detach(), y, features, step, phase, given)
@@ -71,7 +74,7 @@ class Looking:
         try:
             with torch.no_grad(), torch.random.fork_rng(cuda), _tapped(model, tap) as features:
                 outputs = model(x if scale == 1 else _smaller(x, scale))
-                losses = self.losses(outputs, y)
+                losses = self.losses(index, outputs, y)
         finally:
             torch.set_autocast_cache_enabled(caching)
             for module, training in modes:
@@ -81,7 +84,8 @@ class Looking:
 
     def refer(self, model: nn.Module, x: Batch, y: Tensor) -> int:
         """Look at the clean reference set: its mean loss, and each class's, summed over looks; how many were seen."""
-        seen = self.look(model, torch.arange(len(y)), x, y, step=0)
+        apart = Looking(0, self._loss_fn, self._classifier, {})  # these are no training examples
+        seen = apart.look(model, torch.arange(len(y)), x, y, step=0)
         if seen.logits is None:
             raise TamisError(
                 "a reference set needs logits [b, K] and labels [b], but the model's outputs are not these."
@@ -92,25 +96,31 @@ class Looking:
         self.given["class_loss"] = mean + self.given.get("class_loss", torch.zeros(())).to(mean.device)
         return len(y)
 
-    def _of(self, value: Tensor, index: Tensor) -> Tensor:
-        return value[index.to(value.device)] if value.ndim and len(value) == self._n else value
+    def _of(self, name: str, index: Tensor) -> Tensor:
+        value = self.given[name]
+        return value[index.to(value.device)] if name in self._each else value
 
 
 @contextmanager
 def _tapped(model: nn.Module, tap: bool) -> Iterator[list[Tensor]]:
-    """What goes into the model's last linear layer while this is open."""
+    """What goes into the linear layer that the model calls last while this is open."""
     caught: list[Tensor] = []
+
+    def keep(_: nn.Module, given: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
+        caught[:] = [first(given, named).detach()]  # the last one called is the classifier's
+
     if not tap:
         yield caught
         return
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not layers:
         raise TamisError("this policy needs penultimate features, but the model has no linear layer to take them from.")
-    handle = layers[-1].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].detach()))
+    handles = [layer.register_forward_pre_hook(keep, with_kwargs=True) for layer in layers]
     try:
         yield caught
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def _smaller(x: Batch, scale: float) -> Tensor:
@@ -136,7 +146,7 @@ def _cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
             f"the outputs are {list(outputs.shape)}, a single logit, but cross-entropy needs one for each class; give "
             "the Sieve a loss_fn such as binary cross-entropy with reduction='none'."
         )
-    labels = y.ndim == outputs.ndim - 1 and not y.is_floating_point()
+    labels = y.shape == outputs.shape[:1] + outputs.shape[2:] and not y.is_floating_point()
     if outputs.ndim == 1 or not (labels or y.shape == outputs.shape):
         raise TamisError(
             f"cross-entropy needs logits [b, K] and labels [b] int64, but these are {list(outputs.shape)} and "

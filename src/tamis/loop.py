@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tamis.entrance import the_policy, whole
 from tamis.judging import Chosen
 from tamis.observe.scores import Score
 from tamis.observe.signals import Signal
@@ -103,7 +104,7 @@ def train(
     model: nn.Module,
     data: Arrays,
     test: Arrays,
-    policy: Policy,
+    policy: Policy | str,
     *,
     budget: float,
     unit: Unit = "cost",
@@ -135,7 +136,8 @@ def train(
     Raises:
         TamisError: what the Sieve refuses; a loss that is no longer finite; a budget that ends before the first step.
     """
-    networks = (model, *given.peers)
+    policy, networks = the_policy(policy), (model, *given.peers)
+    whole("points", points, 1)
     if len(networks) != policy.needs.models:
         raise TamisError(f"{policy.label} trains {policy.needs.models} networks, but {len(networks)} were given.")
     paid = prices.cost(given.costs, len(data.y))
@@ -206,7 +208,7 @@ def train(
         _train_mode(learners)
         batches = [learner.sieve.batches(recipe.batch, drop_last=True) for learner in learners]
         last = torch.zeros(())
-        while not sieve.done:
+        while not any(learner.sieve.done for learner in learners):
             if given.reference is not None:
                 with amp:
                     for learner in learners:
@@ -233,7 +235,7 @@ def train(
                 if progress is not None:
                     progress(sieve.fraction)
                 last = losses[0]
-                if sieve.done:
+                if any(learner.sieve.done for learner in learners):
                     break
                 if sieve.fraction >= len(curve) / points:
                     _raise_unless_finite(last, sieve.costs.steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ def map_leaves(function: Callable[..., Any], *batches: Batch) -> Batch:
     first = batches[0]
     if isinstance(first, Tensor):
         return function(*batches)
-    if isinstance(first, dict):
+    if isinstance(first, Mapping):  # a dict, or what passes for one, such as a tokenizer's batch
         return {key: map_leaves(function, *(batch[key] for batch in batches)) for key in first}
     if isinstance(first, tuple) and hasattr(first, "_fields"):
         return type(first)(*(map_leaves(function, *parts) for parts in zip(*batches, strict=True)))

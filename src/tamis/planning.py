@@ -14,13 +14,20 @@ from tamis.types import generator
 
 
 def form_plan(
-    judge: Judge, recorder: Recorder, within: Tensor, epoch: int, progress: Progress, allowed: bool = True
+    judge: Judge,
+    recorder: Recorder,
+    within: Tensor,
+    epoch: int,
+    progress: Progress,
+    allowed: bool = True,
+    least: int = 1,
 ) -> Plan:
     """The plan of an epoch; a selection moves the judge's rule on.
 
     Args:
         recorder: holds the score that the policy goes by. within: ``[m]`` int64, ascending, whom it may draw.
-        allowed: whether the policy's guard lets it select.
+        allowed: whether the policy's guard lets it select. least: where the priorities alone decide how many are kept,
+            and they are fewer, those of the highest priority fill them up to this many.
     """
     policy, n, seed = judge.policy, recorder.n, judge.seed
     order = torch.randperm(n, generator=generator(seed, "order", epoch))
@@ -44,12 +51,19 @@ def form_plan(
     draw = generator(seed, "select", 0 if policy.fixed else epoch)
     size = max(1, round(rule.keep * len(within)))
     selection, judge.rule_state = rule.select(judge.rule_state, priority, size, draw)
-    kept = within[selection.keep]
+    chosen, multiplier = selection.keep, selection.weight if policy.plain_mean else selection.multiplier
+    if not rule.fixed_size and len(chosen) < least:
+        out = torch.ones(len(within), dtype=torch.bool)
+        out[chosen] = False
+        others = out.nonzero().squeeze(1)
+        fill = others[priority[others].argsort(descending=True, stable=True)[: least - len(chosen)]]
+        chosen, multiplier = torch.cat([chosen, fill]), torch.cat([multiplier, multiplier.new_ones(len(fill))])
+    kept = within[chosen]
     if len(kept.unique()) == len(kept):
         inside = place[kept].argsort(stable=True)  # a subset keeps the order of the whole
     else:  # drawn with replacement: in that order an example's copies would all come into one batch
         inside = torch.randperm(len(kept), generator=generator(seed, "deal", epoch))
-    multiplier = (selection.weight if policy.plain_mean else selection.multiplier)[inside]
+    multiplier = multiplier[inside]
     plain = bool(((multiplier - 1).abs() < 1e-6).all())
     return Plan(kept[inside], None if plain else multiplier, True, looks)
 

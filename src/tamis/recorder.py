@@ -65,14 +65,16 @@ class Recorder:
         self._window = Window(rows)
         self._copied: tuple[str, ...] = ()
         self._begun = False
+        self._needs: set[str] = set()  # of an observation, by the scores
         self._asked: dict[str, list[Asked]] = {}  # by phase, until the scores change
 
     def observe(self, observation: Observation) -> None:
         """Record one forward pass. No host synchronisation; the caller may use its tensors again."""
         if observation.loss.device != self._device:
             self._move(observation.loss.device)
-        first = not self._begun
+        first = not self._begun or any(getattr(observation, need) is None for need in self._needs)
         if first:
+            self._take_in()
             self._begin(observation)
         kind, columns = self._columns(observation)
         if first or self._device.type != "cpu":  # a first mistake is said at once; an accelerator runs ahead by itself
@@ -168,7 +170,8 @@ class Recorder:
             raise TamisError(f"{needs}, but the model's outputs and targets are not a classifier's [b, K] and [b].")
         self.scores = [score for score in self.scores if score not in lacking]
         self._asked.clear()
-        read = {"loss"}.union(*(score.needs for score in self.scores))
+        self._needs = {need for score in self.scores for need in score.needs}
+        read = {"loss"} | self._needs
         alone = all(score.signal in SIGNALS.values() for score in self.scores)  # another may read its batch as one
         self._copied = tuple(name for name in COPIED if name in read) if alone and read <= set(COPIED) else ()
         self._begun = True

@@ -168,12 +168,12 @@ class Sieve:
         Each ``iter()`` is one epoch with a plan of its own. ``batch`` is the *trained* size for every policy. Where
         the epoch ends in a smaller batch, ``drop_last`` leaves it out.
         """
-        self._drawing.serve(batch)
+        self._drawing.serve(batch := whole("the batch size", batch, 1))
         return Batches(self, batch, drop_last)
 
     def _form_plan(self, least: int, epoch: int) -> Plan:
         allowed = self._guarding.after_pass()
-        plan = form_plan(self._judge, self.recorder, self._candidates, epoch, self._progress, allowed)
+        plan = form_plan(self._judge, self.recorder, self._candidates, epoch, self._progress, allowed, least)
         plan = self._guarding.plan(plan, epoch, least)
         self.costs += Costs(selections=int(plan.selected))
         return plan
@@ -233,7 +233,7 @@ class Sieve:
         """
         index = torch.as_tensor(index)
         b = index.shape[0] if index.ndim else 0
-        losses = self._looking.losses(outputs, y)
+        losses = self._looking.losses(index, outputs, y)
         self._guarding.check(self._looking.classifies(outputs, y))
         if self.policy.level == "epoch":
             if self._drawing.look_next:
@@ -322,7 +322,7 @@ class Sieve:
             "n": self.n, "policy": self.policy.label, "budget": self.budget, "unit": self.unit, "seed": self.seed,
             "guard": None if self.policy.guard is None else repr(self.policy.guard),  # one that was added has no label
             "exclude": who(self._candidates, self.n),
-            "prices": (self.prices.forward, self.prices.step, self.prices.select, self.prices.data),
+            "prices": tuple(map(float, (self.prices.forward, self.prices.step, self.prices.select, self.prices.data))),
         }  # fmt: skip
 
 

@@ -59,6 +59,8 @@ def find_duplicates(x: Tensor) -> Duplicates:
     n = len(x)
     if n < 2:
         raise TamisError(f"duplicates need at least two examples, and there are {n}.")
+    if not x[0].numel():
+        raise TamisError(f"duplicates are sought by numbers, and inputs of shape {list(x.shape)} have none.")
     x = x.detach().cpu().float()
     exact = _exact(x)
     if n > EXACT_LIMIT and not faiss_is_there():

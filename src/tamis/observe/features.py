@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -126,7 +127,9 @@ def activations(
     handles = []
     for name in dict.fromkeys(layers):
         if inputs:
-            hook = known[name].register_forward_pre_hook(lambda _, given, name=name: keep(name, given[0]))
+            hook = known[name].register_forward_pre_hook(
+                lambda _, given, named, name=name: keep(name, first(given, named)), with_kwargs=True
+            )
         else:
             hook = known[name].register_forward_hook(lambda _, __, given, name=name: keep(name, given))
         handles.append(hook)
@@ -157,7 +160,9 @@ def last_linear(model: nn.Module, x: Tensor) -> str:
     """
     called: list[tuple[str, int]] = []
     handles = [
-        module.register_forward_pre_hook(lambda _, given, name=name: called.append((name, given[0].ndim)))
+        module.register_forward_pre_hook(
+            lambda _, given, named, name=name: called.append((name, first(given, named).ndim)), with_kwargs=True
+        )
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
     ]
@@ -175,6 +180,11 @@ def last_linear(model: nn.Module, x: Tensor) -> str:
             f"the last nn.Linear ({name or 'the model'}) must be given [B, D], not {dimensions} dimensions."
         )
     return name
+
+
+def first(given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """What a layer was called with first, by its place or by its name."""
+    return next(iter((*given, *named.values())), None)
 
 
 def device_of(model: nn.Module) -> torch.device:

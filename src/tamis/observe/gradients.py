@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from tamis.observe.features import Models, check_labels, device_of, last_linear, quiet, several
+from tamis.observe.features import Models, check_labels, device_of, last_linear, logits, quiet, several
 from tamis.types import TamisError
 
 
@@ -124,6 +124,7 @@ def input_gradient_deviation(checkpoints: Sequence[nn.Module], x: Tensor, y: Ten
     check_labels(x, y)
     if not len(x):
         return torch.zeros(0)
+    check_labels(x, y, logits(checkpoints[0], x[:1]).shape[1])
     out = []
     for part, label in zip(x.split(batch), y.split(batch), strict=True):
         gradients = torch.stack([_input_gradient(model, part, label) for model in checkpoints])
@@ -147,6 +148,7 @@ def _mean_norm(models: Models, x: Tensor, y: Tensor, batch: int, last: bool) -> 
     if not len(x):
         return torch.zeros(0)
     found = several(models)
+    check_labels(x, y, logits(found[0], x[:1]).shape[1])
     return torch.stack([_norms(model, x, y, batch, last) for model in found]).mean(0)
 
 

@@ -44,6 +44,8 @@ def high_component(values: Tensor, family: Literal["gaussian", "beta"] = "gaussi
     v = values.detach().cpu().double().numpy()
     if len(v) < 2 or v.max() == v.min():
         return torch.zeros(len(v), dtype=torch.float64, device=values.device)
+    if (largest := np.abs(v).max()) > 1e150:  # such numbers differ by more than a float holds
+        v = v / largest
     u = (v - v.min()) / (v.max() - v.min())
     posterior = (_gaussian if family == "gaussian" else _beta)(u)
     return torch.from_numpy(posterior).to(values.device)

@@ -190,7 +190,8 @@ def knowable(matrix: Tensor, share: Tensor) -> float:
 def flag(p: Tensor, fdr: float) -> Tensor:
     """``[N]`` bool: the most examples, highest ``p`` first, of which at most the share ``fdr`` is expected to be clean.
 
-    The largest k with ``(1/k) sum_{i <= k} (1 - p_(i)) <= fdr``; holds as far as ``p`` is calibrated.
+    The largest k with ``(1/k) sum_{i <= k} (1 - p_(i)) <= fdr``; holds as far as ``p`` is calibrated. NaN,
+    who was never observed, is never flagged.
 
     Example:
         >>> flag(torch.tensor([0.99, 0.2, 0.91, 0.6]), 0.05)
@@ -202,6 +203,7 @@ def flag(p: Tensor, fdr: float) -> Tensor:
     Reference: Efron et al. 2001 (local false discovery rate); Sun & Cai 2007.
     """
     check_target(fdr)
+    p = p.nan_to_num(0.0)
     order = p.argsort(descending=True, stable=True)
     expected = (1 - p[order].double()).cumsum(0) / torch.arange(1, len(p) + 1, device=p.device)
     count = int((expected <= fdr).sum())  # the running mean of rising numbers rises

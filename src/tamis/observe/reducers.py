@@ -142,6 +142,8 @@ class Slope(Sum):
     Formula: ``sum_t (t - t_mean)(v_t - v_mean) / sum_t (t - t_mean)^2`` with t = 0, 1, .. counting the observations of
     this example. Kept as running sums of 1, v and t v. Merged shards follow each other in time, as they are given.
 
+    Fails when: values are large beside their change, as squared errors in raw units are: the sums are float32.
+
     Example:
         >>> state = Slope().init(2)
         >>> Slope().update(state, torch.tensor([0, 0, 0]), torch.tensor([1.0, 3.0, 5.0]))

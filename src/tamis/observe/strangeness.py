@@ -81,6 +81,8 @@ def strangeness(profiles: Tensor, group: Tensor) -> Tensor:
     """
     if profiles.ndim != 2 or group.shape != profiles.shape[:1]:
         raise TamisError(f"profiles must be [N, F] and group [N], and are {list(profiles.shape)}, {list(group.shape)}.")
+    if len(profiles) < 2:  # whatever it is, it is usual
+        return torch.ones(len(profiles), dtype=torch.float64)
     f, out = profiles.double(), torch.empty(len(profiles), dtype=torch.float64)
     small = torch.ones(len(f), dtype=torch.bool)
     for one in group.unique():

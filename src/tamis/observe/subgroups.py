@@ -49,6 +49,8 @@ def isolation(x: Tensor, group: Tensor, smallest: int = 20) -> tuple[Tensor, Ten
     """
     if group.shape != (len(x),):
         raise TamisError(f"group must be [N] for {len(x)} examples, but it is {list(group.shape)}.")
+    if smallest < 1:
+        raise TamisError(f"smallest is {smallest!r}, but a side of a cut has at least one example.")
     flat = _axes(x.detach().cpu().flatten(1).float())
     out, side, count = torch.zeros(len(x), dtype=torch.float64), torch.full((len(x),), -1), 0
     for one in group[group >= 0].unique():

@@ -17,6 +17,7 @@ from tamis.selection.rules import (
     TopK,
 )
 from tamis.selection.schedules import AfterPasses, ByAccuracy, Ramp, VarianceGate, Window
+from tamis.types import TamisError
 
 
 def selective_backprop(beta: float = 1.0, history: int = 1024, stale: int = 1) -> Policy:
@@ -100,7 +101,7 @@ def importance_sampling(presample: float = 3, unbiased: bool = False) -> Policy:
         'importance_sampling(presample=2)'
     """
     label = said("importance_sampling", presample=presample, **({"unbiased": True} if unbiased else {}))
-    rule = ProportionalDraw(1 / presample, weighted=unbiased)
+    rule = ProportionalDraw(_kept(presample), weighted=unbiased)
     signal = signals.el2n if unbiased else signals.loss
     gate = VarianceGate(presample)
     return Policy(label, rule, "Katharopoulos & Fleuret 2018, arXiv:1803.00942", signal, gate, level="batch")
@@ -120,7 +121,7 @@ def biased_importance(presample: float = 3, power: float = 0.5) -> Policy:
     """
     label, rule = (
         said("biased_importance", presample=presample, power=power),
-        ProportionalDraw(1 / presample, power=power),
+        ProportionalDraw(_kept(presample), power=power),
     )
     return Policy(label, rule, "Katharopoulos & Fleuret 2017, arXiv:1706.00043", signals.loss, level="batch")
 
@@ -255,3 +256,10 @@ def batch_loss_score(drop: float = 0.5, until: float = 0.875, momentum: float = 
     label, reference = said("batch_loss_score", drop=drop, until=until, momentum=momentum), "arXiv:2604.04681"
     score = Score("batch_loss", batch_loss, Ema(momentum), True, reference)
     return Policy(label, PruneBelowMean(drop), reference, score, Window(0.0, until), plain_mean=True)
+
+
+def _kept(presample: float) -> float:
+    """The share that is kept of so many times the batch."""
+    if not presample >= 1:
+        raise TamisError(f"presample is {presample!r}, but candidates come in at least 1 times the batch.")
+    return 1 / presample

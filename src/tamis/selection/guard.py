@@ -250,9 +250,9 @@ class Guard:
 
     def _estimated(self, state: State, known: Tensor) -> State:
         """What a pass changes before the matrix is held: it, what it explains, and how much the next pass counts."""
-        given, log_p = state["given"][known], state["said"][known] / state["looks"][known, None]
-        fitted = sample(given, AT_MOST)
-        log_p, given = log_p[fitted], given[fitted]
+        at = known.nonzero().squeeze(1)
+        at = at[sample(state["given"][at], AT_MOST)]  # before the division: doubles of all are many
+        given, log_p = state["given"][at], state["said"][at] / state["looks"][at, None]
         p = log_p.softmax(1)
         matrix = found = transition(p, given, state["matrix"], ROUNDS)
         nats, scale, trust = explained(p, given, matrix), 1.0, 0.0

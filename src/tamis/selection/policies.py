@@ -240,6 +240,6 @@ def policy(text: str) -> Policy:
         return POLICIES[name](**values)
     except TamisError:
         raise
-    except (SyntaxError, AssertionError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (SyntaxError, AssertionError, TypeError, ValueError, ArithmeticError) as error:
         reason = f" ({error})" if isinstance(error, TypeError) else ""
         raise TamisError(f"the settings of {text!r} cannot be read{reason}; write them as name=number.") from error

@@ -7,8 +7,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Real
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from tamis.observe.scores import Score
@@ -41,7 +43,8 @@ class Focal:
             raise TamisError(f"gamma is {self.gamma!r}, but a focal loss has a finite one of at least 0.")
 
     def __call__(self, losses: Tensor) -> Tensor:
-        return (1 - (-losses).exp()) ** self.gamma * losses
+        missed = -torch.expm1(-losses)  # 1 - p; at 0 the power of a gamma below 1 has no slope
+        return missed.clamp(min=torch.finfo(missed.dtype).tiny) ** self.gamma * losses
 
 
 @dataclass(frozen=True)
@@ -181,8 +184,13 @@ def candidates(rule: Rule, batch: int) -> int:
 
 def said(name: str, **settings: object) -> str:
     """A label that reads back: numbers as short as they can be said exactly, 1/3 rather than 0.333."""
-    parts = [f"{key}={ratio(value) if type(value) in (int, float) else repr(value)}" for key, value in settings.items()]
+    parts = [f"{key}={_said(value)}" for key, value in settings.items()]
     return f"{name}({', '.join(parts)})" if parts else name
+
+
+def _said(value: object) -> str:
+    number = isinstance(value, Real) and not isinstance(value, bool)  # NumPy's numbers are Real, too
+    return ratio(value) if number else repr(value)
 
 
 def ratio(value: object) -> str:

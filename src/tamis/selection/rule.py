@@ -7,6 +7,7 @@ fixed size, no host synchronisation.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -45,7 +46,7 @@ class Rule(Protocol):
 
 def check_keep(keep: float) -> None:
     """Refuse a keep ratio outside (0, 1]: it names the share that is *kept*."""
-    if not (isinstance(keep, (int, float)) and 0 < keep <= 1):
+    if not (isinstance(keep, Real) and 0 < keep <= 1):
         raise TamisError(f"keep is {keep!r}, but it is the share of candidates that is kept and must lie in (0, 1].")
 
 
@@ -53,6 +54,11 @@ def mean_over_kept(keep: Tensor, candidates: int) -> Selection:
     """A biased selection: every kept example weighs M/k, so the batch loss is the mean over the kept."""
     k = keep.shape[0]
     return Selection(keep, torch.full((k,), candidates / max(k, 1), device=keep.device), candidates)
+
+
+def told(priority: Tensor) -> Tensor:
+    """The priorities with those that are no number below all others: what tells nothing is not preferred."""
+    return priority.nan_to_num(-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def rand(shape: int, like: Tensor, generator: torch.Generator) -> Tensor:

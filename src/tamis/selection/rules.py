@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tamis.selection.filters import MixtureFilter, PruneBelowMean
 from tamis.selection.orthogonal import OrthogonalDraw
-from tamis.selection.rule import Rule, State, check_keep, mean_over_kept, rand
+from tamis.selection.rule import Rule, State, check_keep, mean_over_kept, rand, told
 from tamis.types import Selection, TamisError
 
 __all__ = [
@@ -85,7 +85,7 @@ class TopK:
         return {}
 
     def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
-        order = priority.argsort(descending=True, stable=True)
+        order = told(priority).argsort(descending=True, stable=True)
         return mean_over_kept(order[:size], priority.shape[0]), state
 
 
@@ -114,7 +114,7 @@ class PowerDraw:
     def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
         m = priority.shape[0]
         rank = torch.empty(m, dtype=torch.float64, device=priority.device)
-        rank[priority.argsort(stable=True)] = torch.arange(m, dtype=torch.float64, device=priority.device)
+        rank[told(priority).argsort(stable=True)] = torch.arange(m, dtype=torch.float64, device=priority.device)
         log_weight = (1 / self.keep - 1) * ((rank + 0.5) / m).log()
         race = log_weight - (-rand(m, priority, generator).log()).log()
         return mean_over_kept(race.argsort(descending=True, stable=True)[:size], m), state
@@ -170,8 +170,8 @@ class ProportionalDraw:
 
     With ``weighted`` the kept weigh 1 / (size * g_i) = 1 / E[times drawn], and the batch gradient is unbiased;
     without, they weigh alike, and the rule trains on what has a high priority. A ``power`` k below 1 lies between:
-    a kept loss is multiplied by (1 / (M g_i))^k, which leans towards high priorities. Negative priorities count as 0;
-    if all are 0 the draw is uniform.
+    a kept loss is multiplied by (1 / (M g_i))^k, which leans towards high priorities. Negative priorities count as 0,
+    infinite ones as the largest finite one; if all are 0 the draw is uniform.
 
     Reference: Katharopoulos & Fleuret 2018, arXiv:1803.00942; with a power, 2017, arXiv:1706.00043.
     """
@@ -196,7 +196,8 @@ class ProportionalDraw:
 
     def select(self, state: State, priority: Tensor, size: int, generator: torch.Generator) -> tuple[Selection, State]:
         m = priority.shape[0]
-        g = priority.double().clamp(min=0)
+        g = told(priority.double()).clamp(min=0)
+        g = g.clamp(max=torch.where(g.isfinite(), g, 0.0).max())  # an infinite one counts as the largest finite one
         total = g.sum()
         g = torch.where(total > 0, g / total.clamp(min=torch.finfo(torch.float64).tiny), torch.full_like(g, 1 / m))
         cumulative = g.cumsum(0)
@@ -244,7 +245,7 @@ class RankDraw:
         place = torch.arange(1, m + 1, dtype=torch.float64, device=priority.device)
         cumulative = (-math.log(self.pressure) / m * place).exp().cumsum(0)
         drawn = torch.searchsorted(cumulative, rand(size, priority, generator) * cumulative[-1], right=True)
-        order = priority.argsort(descending=True, stable=True)
+        order = told(priority).argsort(descending=True, stable=True)
         return mean_over_kept(order[drawn.clamp(max=m - 1)], m), state
 
 

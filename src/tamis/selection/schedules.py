@@ -129,8 +129,11 @@ class Ramp(Schedule):
     def settings(self, state: State, progress: Progress) -> Mapping[str, float]:
         t = min(1.0, progress.fraction if self.passes is None else progress.passes / self.passes)
         if self.exponential:
-            return {self.setting: self.start * (self.end / self.start) ** t}
-        return {self.setting: self.start + t * (self.end - self.start)}
+            now = self.start * (self.end / self.start) ** t
+        else:
+            now = self.start + t * (self.end - self.start)
+        low, high = sorted((self.start, self.end))
+        return {self.setting: min(max(now, low), high)}  # rounding may lead beyond the end
 
 
 @dataclass(frozen=True)

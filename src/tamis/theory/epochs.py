@@ -54,9 +54,8 @@ def inclusion_prune_below_mean(losses: ArrayLike, drop: float = 0.5) -> Array:
 
 def worst_rank_draw(rate: float, pressure: float = 100.0) -> float:
     """``(1 - s_e^-eps) / (1 - 1 / s_e)``: the mass of the exponential law over the top eps of the ranks."""
-    if pressure == 1:
-        return rate
-    return float((1 - pressure**-rate) / (1 - 1 / pressure))
+    log = math.log(pressure)
+    return float(math.expm1(-rate * log) / math.expm1(-log)) if log else rate
 
 
 def worst_prune_below_mean(rate: float, drop: float = 0.5) -> float:

@@ -159,6 +159,8 @@ def inclusion_top_k(
     Returns:
         ``[N]`` in [0, 1], k / M on average.
 
+    Fails when: losses are far fewer than candidates (a handful for hundreds): they do not say how ranks are spread.
+
     Example:
         >>> inclusion_top_k([1.0, 2.0, 3.0], keep=0.5, candidates=2).tolist()  # the middle one beats one of two
         [0.0, 0.5, 1.0]
@@ -208,6 +210,8 @@ def inclusion_proportional_draw(
     Reference: Katharopoulos & Fleuret 2018, arXiv:1803.00942.
     """
     l, kept = np.maximum(finite(losses), 0), _kept(keep, candidates)
+    if candidates == 1:
+        return np.ones(len(l))
     n = population or len(l)
     zero, drawn = l == 0, np.zeros(len(l))
     if zero.any():  # drawn only where all candidates are 0: then all are alike
@@ -235,7 +239,8 @@ def shares_proportional_draw(
         [0.5, 0.25]
     """
     by_count = inclusion_proportional_draw(losses, keep, candidates, population)
-    return noise_share(by_count, noisy), noise_share((np.asarray(losses) > 0).astype(float), noisy)
+    weighs = np.asarray(losses, np.float64) > 0
+    return noise_share(by_count, noisy), noise_share((weighs if weighs.any() else ~weighs).astype(float), noisy)
 
 
 INCLUSION: dict[str, Callable[..., Array]] = {

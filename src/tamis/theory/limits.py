@@ -13,6 +13,13 @@ from tamis.theory.epochs import worst_prune_below_mean, worst_rank_draw
 from tamis.theory.inclusions import resolve
 from tamis.types import TamisError
 
+RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "keep": (lambda keep: 0 < keep <= 1, "is a share in (0, 1]"),
+    "beta": (lambda beta: 0 <= beta < math.inf, "is a finite number of at least 0"),
+    "drop": (lambda drop: 0 <= drop < 1, "is a probability in [0, 1)"),
+    "pressure": (lambda pressure: 1 <= pressure < math.inf, "is a finite number of at least 1"),
+    "ratio": (lambda ratio: ratio >= 0, "is a number of at least 0"),
+}
 OVERFLOWS = 30.0  # 1/p above which Γ(1 + 1/p) t^(-1/p) is no float at the least t that is tried, 1e-9
 
 
@@ -30,7 +37,7 @@ def worst_case_share(rule: object | str, rate: float, batch: int = 128, **parame
         In [0, 1], at least ``rate``.
 
     Raises:
-        TamisError: a rule that the theory does not cover; a rate outside [0, 1].
+        TamisError: a rule that the theory does not cover; a rate outside [0, 1]; a parameter that no such rule has.
 
     Example:
         >>> round(worst_case_share("StreamingPower", 0.25, beta=2), 3), worst_case_share("TopK", 0.25, keep=0.5)
@@ -39,6 +46,7 @@ def worst_case_share(rule: object | str, rate: float, batch: int = 128, **parame
     if not 0 <= rate <= 1:
         raise TamisError(f"the noise rate is {rate!r}, but it is a share of the examples and lies in [0, 1].")
     name, parameters = resolve(rule, WORST_CASE, batch, parameters)
+    _check(parameters)
     return WORST_CASE[name](rate, **parameters)
 
 
@@ -84,6 +92,7 @@ def break_even(
         >>> round(break_even(0.5, forward=1, step=3), 3), break_even(0.5, forward=0, step=3)
         (1.667, 1.0)
     """
+    _check({"keep": keep})
     return gate * ((forward + data + select) / keep + step) / (step + data) + 1 - gate
 
 
@@ -99,7 +108,15 @@ def max_gain(
         >>> [round(max_gain(keep, forward=1, step=3), 2) for keep in (1 / 2, 1 / 3, 1 / 4)]
         [1.2, 1.5, 1.71]
     """
+    _check({"keep": keep})
     return (gate / keep + 1 - gate) / break_even(keep, forward, step, data, select, gate)
+
+
+def _check(parameters: dict[str, Any]) -> None:
+    for name, value in parameters.items():
+        inside, what = RANGES.get(name, (None, ""))
+        if inside is not None and not inside(value):
+            raise TamisError(f"{name} is {value!r}, but it {what}.")
 
 
 def _worst_power_draw(rate: float, keep: float = 0.5) -> float:
