@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -13,12 +14,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from tamis.corrupt import INJECTORS
 from tamis.data.sources import DATASETS
 from tamis.observe.scores import SCORES
 from tamis.selection.policies import POLICIES
 from tamis.study.plans import PLANS
+from tamis.study_view import print_in_blocks
 
 TAMIS = [sys.executable, "-m", "tamis"]
 
@@ -123,6 +126,19 @@ def test_every_error_is_one_sentence_and_exit_code_two(words: tuple[str, ...], s
     assert not list(tmp_path.iterdir()), "nothing was begun"
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_long_name_leaves_the_numbers_their_room(width: int) -> None:
+    said = io.StringIO()
+    name = "guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5)"
+    rows = [[name, "1.00 (12.3 ± 0.4)", "0.98 (45.6 ± 0.7)"], ["uniform", "1.00 (12.4 ± 0.4)", "1.00 (45.7 ± 0.7)"]]
+    console = Console(width=width, file=said)
+    print_in_blocks("errors", ["policy", "clean", "random labels 50 %"], rows, console)
+    shown = re.sub(r"\s+", " ", re.sub(r"[┃│]", " ", said.getvalue()))
+    for number in ("12.3", "45.6", "12.4", "45.7"):
+        assert number in shown
+    assert max(map(len, said.getvalue().splitlines())) <= width
+
+
 def test_a_study_ends_with_its_table_and_its_page(tmp_path: Path) -> None:
     answer = tamis("study", toy(tmp_path), "--out", "out", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
@@ -130,6 +146,8 @@ def test_a_study_ends_with_its_table_and_its_page(tmp_path: Path) -> None:
     assert "top_k(keep=1/3)" in answer.stdout
     runs = pl.read_parquet(tmp_path / "out" / "runs.parquet")
     assert len(runs) == 12
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert f"<code>tamis study {toy(tmp_path)}</code>" in page, "what can be typed again"
     again = tamis("study", toy(tmp_path), "--out", "out", cwd=tmp_path)
     assert again.returncode == 0
     assert pl.read_parquet(tmp_path / "out" / "runs.parquet").equals(runs)

@@ -17,12 +17,12 @@ from tamis.corrupt import injector
 from tamis.data import load
 from tamis.loop import Recipe, train
 from tamis.models import build
-from tamis.observe.posterior import corrected_loss
+from tamis.observe.posterior import beginning, corrected_loss, mislabeled
 from tamis.report.study import render
 from tamis.report.tables import decisions, gaps, targets
 from tamis.selection import policies
 from tamis.selection.cost import ASSUMED
-from tamis.selection.guard import Guard, mislabeled
+from tamis.selection.guard import Guard
 from tamis.selection.rule import State
 from tamis.selection.rules import Everything, PruneBelowMean
 from tamis.study.gap import gap_closed
@@ -241,24 +241,52 @@ def test_a_first_pass_reassures_where_labels_are_right_and_known() -> None:
     assert not Guard(hurry=4).lets_select(noisy)
 
 
-def test_what_a_reassuring_part_of_the_first_pass_finds_is_trained_through_at_once() -> None:
+@pytest.mark.parametrize("guard", [Guard(), Guard(hurry=4)])
+def test_where_few_labels_seem_wrong_the_matrix_says_so_at_once_and_tells_no_class_from_another(guard: Guard) -> None:
     logits, _, given = world(0.0)
-    diagonal = [float(state["matrix"].diag().min()) for state in first_pass(Guard(hurry=4), logits, given)]
+    logits = torch.where((given == 0)[:, None], 0.3 * logits, logits)  # one class is hard, and is not made an exception
+    matrices = [state["matrix"] for state in first_pass(guard, logits, given)]
+    diagonal = [float(matrix.diag().min()) for matrix in matrices]
     part = N // B // 4 + 1  # steps
     assert max(diagonal[:part]) == pytest.approx(0.6)
     assert min(diagonal[part:]) > 0.9
+    for matrix in matrices:
+        assert torch.equal(matrix, beginning(torch.ones(K), 1 - float(matrix[0, 0])).to(matrix))
     late = torch.where(torch.arange(N) >= N // 2, (given + 1) % K, given)  # noise that comes later takes it back
-    diagonal = [float(state["matrix"].diag().min()) for state in first_pass(Guard(hurry=4), logits, late)]
+    diagonal = [float(state["matrix"].diag().min()) for state in first_pass(guard, logits, late)]
     assert diagonal[part] > 0.9
     assert diagonal[-2] == pytest.approx(0.6)
 
 
-def test_parts_change_nothing_where_labels_are_wrong() -> None:
+def test_who_knows_nothing_is_not_told_that_labels_are_right() -> None:
+    logits, _, given = world(0.0)
+    states = list(first_pass(Guard(), 0.01 * logits, given))
+    assert max(float(state["matrix"].diag().max()) for state in states) < 0.7
+
+
+def test_parts_change_nothing_where_labels_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, _, given = world(0.4)
-    *_, parted = first_pass(Guard(hurry=4), logits, given)
+    *_, parted = first_pass(Guard(), logits, given)
+    monkeypatch.setattr(Guard, "pauses", lambda *_: False)
     *_, whole = first_pass(Guard(), logits, given)
     for name in parted:
         assert torch.equal(parted[name], whole[name]), name
+
+
+def test_a_matrix_that_is_held_tells_classes_apart() -> None:
+    """Of 5 % of wrong labels all go from class 0 to 1: spread evenly while it is sought, and not where it is used."""
+    logits, true, _ = world(0.0)
+    given = torch.where((true == 0) & (torch.arange(N) % 5 == 0), 1, true)
+    guard = Guard(floor=0.01)
+    *_, state = first_pass(guard, logits, given)
+    even = state["matrix"]
+    assert torch.equal(even, beginning(torch.ones(K), 1 - float(even[0, 0])).to(even))
+    for _ in range(4):
+        guard.observe(state, torch.arange(N), logits, given)
+        state = guard.after_pass(state)
+    assert bool(state["held"])
+    assert not bool(state["plain"])
+    assert float(state["matrix"][0, 1]) > 5 * float(state["matrix"][2, 1])
 
 
 def test_who_is_not_seen_again_is_judged_by_the_first_pass_and_who_is_by_what_follows() -> None:

@@ -237,3 +237,17 @@ def test_the_least_that_can_be_asked() -> None:
         isolation(torch.randn(40, 3), torch.zeros(40, dtype=torch.int64), smallest=0)
     with pytest.raises(TamisError, match=r"\[4, 0\]"):
         find_duplicates(torch.zeros(4, 0))
+
+
+def test_what_has_an_exact_copy_is_not_strange_for_that() -> None:
+    y = torch.arange(600) % 3
+    x = torch.randn(600, 400, generator=draw(1)) + torch.randn(3, 400, generator=draw(2))[y]
+    x, y = torch.cat([x, x[:40]]), torch.cat([y, (y[:40] + 1) % 3])
+    p = 0.94 * torch.nn.functional.one_hot(torch.cat([y[:600], y[:40]]), 3) + 0.02
+    kinds = tell_kinds(Evidence(y, torch.zeros(640), torch.full((640,), 5.0), probabilities=p), x, torch.zeros(640))
+    assert kinds.duplicate is not None
+    assert kinds.corrupted is not None
+    assert kinds.duplicate[600:].min() == 1
+    assert kinds.corrupted.max() < 0.1
+    only = torch.tensor([True, False, False, False, False])
+    assert bool(profile(torch.zeros(5, 3), only).isfinite().all()), "one is none to go by"

@@ -108,7 +108,8 @@ def test_flags_are_the_most_that_keep_the_target(values: list[float], fdr: float
     flagged = flag(p, fdr)
     count = int(flagged.sum())
     ordered = sorted(values, reverse=True)
-    fits = [k for k in range(1, len(values) + 1) if sum(1 - v for v in ordered[:k]) / k <= fdr + 1e-7]
+    likely = sum(value > 0.5 for value in values)
+    fits = [k for k in range(1, likely + 1) if sum(1 - v for v in ordered[:k]) / k <= fdr + 1e-7]
     assert abs(count - max(fits, default=0)) <= (1 if fits and len(fits) != count else 0)
     if count:
         assert p[flagged].min() >= p[~flagged].max() if count < len(values) else True
@@ -168,6 +169,12 @@ def test_the_beginning_of_alike_labels_is_the_same_bit_for_bit() -> None:
     for counts in (torch.zeros(10), torch.full((10,), 2000), torch.tensor([9, 13, 12, 14, 6, 15, 17, 12, 13, 17])):
         assert torch.equal(beginning(counts), blind)
     assert beginning(torch.tensor([7])).tolist() == [[1.0]]
+
+
+def test_a_list_of_the_certain_is_not_filled_up_with_labels_that_are_right() -> None:
+    p = torch.cat([torch.full((95,), 0.999), torch.full((5,), 1e-9)])
+    assert flag(p, 0.05).sum() == 95
+    assert flag(p, 0.4).sum() == 95
 
 
 def test_who_was_never_observed_is_not_flagged_and_hinders_nobody() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,7 +82,10 @@ def study(
     where = out or Path("results") / chosen.name
     from tamis.study_view import run_with_bars
 
-    failed = run_with_bars(chosen, where, workers=workers, device=_device(device), fresh=fresh, only_report=only_report)
+    command = shlex.join(["tamis", "study", plan, *(["--data", data] if data else [])])
+    failed = run_with_bars(
+        chosen, where, workers=workers, device=_device(device), fresh=fresh, only_report=only_report, command=command
+    )
     if failed:
         raise typer.Exit(1)
 
@@ -156,7 +160,8 @@ def list_(what: Annotated[str, typer.Argument(help="policies, scores, corruption
 
     tables = {"policies": _policies, "scores": _scores, "corruptions": _corruptions, "datasets": _datasets}
     if what not in tables:
-        raise TamisError(f"there is no list of {what!r}; did you mean {nearest(what, tables)!r}?")
+        known = ", ".join(tables)
+        raise TamisError(f"there is no list of {what!r}; did you mean {nearest(what, tables)!r}? There are {known}.")
     print_entries(tables[what]())
 
 
@@ -227,7 +232,7 @@ def _datasets() -> list[Entry]:
 def _first_line(function: Any) -> str:
     function = getattr(function, "func", function)  # a partial's own docstring is functools'
     paragraph = (function.__doc__ or "").strip().split("\n\n")[0]
-    return " ".join(paragraph.split()).replace("``", "")
+    return " ".join(paragraph.split()).replace("``", "").replace("**", "")
 
 
 def _audits(data: str) -> Path:
@@ -271,4 +276,4 @@ def main() -> None:
 def _sentence(error: Any) -> str:
     message = error.format_message().strip()
     command = error.ctx.command_path if isinstance(error, UsageError) and error.ctx else "tamis"
-    return f"{message[:1].lower()}{message[1:].rstrip('.')}; see '{command} --help'."
+    return f"{message[:1].lower()}{message[1:].rstrip('.?')}; see '{command} --help'."

@@ -28,7 +28,9 @@ from tamis.study.workers import Event
 from tamis.types import TamisError
 
 
-def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bool, only_report: bool = False) -> int:
+def run_with_bars(
+    plan: Plan, out: Path, *, workers: int, device: str, fresh: bool, only_report: bool = False, command: str = ""
+) -> int:
     """Run a study with a bar for the grid and one for each run under way; then print its table and its page's path.
 
     Returns:
@@ -77,7 +79,9 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
                 if told and not console.is_terminal:
                     print(f"{finished} of {total} runs", flush=True)
 
-        runs, curves = study(plan, out, workers=workers, device=device, fresh=fresh, only_gather=only_report, tell=tell)
+        runs, curves = study(
+            plan, out, workers=workers, device=device, fresh=fresh, only_gather=only_report, command=command, tell=tell
+        )
     if runs.is_empty():
         raise TamisError(f"no run of {plan.name} is finished in {out}; leave out --only-report to run it.")
     page = study_report(out)
@@ -108,7 +112,7 @@ def run_with_bars(plan: Plan, out: Path, *, workers: int, device: str, fresh: bo
 
 def print_in_blocks(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], console: Console) -> None:
     """A table wider than the terminal, as several with as many columns side by side as there is room for."""
-    first = max(len(str(row[0])) for row in [columns, *rows])
+    first = min(max(len(str(row[0])) for row in [columns, *rows]), console.width // 2)
     fitting = max(1, (console.width - first - 4) // 18)
     for start in range(1, len(columns), fitting):
         part = slice(start, start + fitting)
@@ -120,12 +124,14 @@ def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], console: Console | None = None
 ) -> None:
     """A table for people; cells are shown as they are, never read as markup."""
+    console = console or Console()
+    width = console.width  # a long name folds: numbers have no other room
     table = Table(title=title or None, title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(escape(column), overflow="fold", no_wrap=number == 0)
+        table.add_column(escape(column), overflow="fold", max_width=None if number else width // 2)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
-    (console or Console()).print(table)
+    console.print(table)
 
 
 def print_entries(entries: Iterable[tuple[str, str, str]]) -> None:

@@ -58,8 +58,8 @@ def transition(probabilities: Tensor, given: Tensor, start: Tensor | None = None
     return t
 
 
-def beginning(labels: Tensor) -> Tensor:
-    """The matrix before anything is known of the examples: .6 on the diagonal and the rest spread over the others.
+def beginning(labels: Tensor, wrong: float = WRONG_AT_FIRST) -> Tensor:
+    """The matrix before anything is known of the classes: .6 on the diagonal and the rest spread over the others.
 
     That breaks the tie between a class and its permutations. But no class is taken to bear a rare label j more often
     than four fifths of ``P(given = j)``, and the diagonal rises by what is spared: were a rare label a common mistake
@@ -67,7 +67,8 @@ def beginning(labels: Tensor) -> Tensor:
     with ``c + 4.5 + 3 sqrt(c + 2.25) < N / (2 (K - 1))``: surely below half of an even share of the other classes.
 
     Args:
-        labels: ``[K]``, how many bear each label, as far as is known.
+        labels: ``[K]``, how many bear each label, as far as is known. wrong: the share of wrong labels, off the
+            diagonal; .4 where it is not known.
 
     Returns:
         ``[K, K]`` float64, rows summing to 1.
@@ -85,13 +86,13 @@ def beginning(labels: Tensor) -> Tensor:
     Reference: of this package; how it was found: docs/notes/guard.md.
     """
     counts, classes = labels.double(), len(labels)
-    full, total = WRONG_AT_FIRST / max(1, classes - 1), counts.sum()
+    full, total = wrong / max(1, classes - 1), counts.sum()
     at_most = counts + 4.5 + 3 * (counts + 2.25).sqrt()  # of a Poisson mean
     rare = at_most * BELOW_CHANCE < full * total
     beside = torch.where(rare, BELOW_CHANCE * (counts + 1) / (total + classes), full)
     spared = (full - beside).expand(classes, classes).clone().fill_diagonal_(0.0).sum(1)
     t = beside.expand(classes, classes).clone()
-    t.diagonal().copy_(1 - WRONG_AT_FIRST + spared)
+    t.diagonal().copy_(1 - wrong + spared)
     return t if classes > 1 else torch.ones_like(t)
 
 
@@ -116,6 +117,16 @@ def true_label(probabilities: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
     total = together.sum(1, keepdim=True)
     own = torch.nn.functional.one_hot(given, p.shape[1]).double()
     return torch.where(total > 1e-12, together / total.clamp(min=1e-12), own)  # nothing explains it: as it was given
+
+
+def mislabeled(probabilities: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
+    """``[N]`` float32, how probably each given label is wrong: ``1 - p(y | x, y)`` by Bayes' rule.
+
+    Example:
+        >>> mislabeled(torch.tensor([[0.8, 0.2]]), torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([1]))
+        tensor([0.4000])
+    """
+    return (1 - true_label(probabilities, matrix, given).gather(1, given[:, None])[:, 0]).float().clamp(0, 1)
 
 
 def corrected_loss(logits: Tensor, matrix: Tensor, given: Tensor, heard: Tensor | None = None) -> Tensor:
@@ -190,8 +201,9 @@ def knowable(matrix: Tensor, share: Tensor) -> float:
 def flag(p: Tensor, fdr: float) -> Tensor:
     """``[N]`` bool: the most examples, highest ``p`` first, of which at most the share ``fdr`` is expected to be clean.
 
-    The largest k with ``(1/k) sum_{i <= k} (1 - p_(i)) <= fdr``; holds as far as ``p`` is calibrated. NaN,
-    who was never observed, is never flagged.
+    The largest k with ``(1/k) sum_{i <= k} (1 - p_(i)) <= fdr`` and ``p_(k) > 1/2``; holds as far as ``p`` is
+    calibrated. Where most of a list is certain, the target alone would leave room for labels that are surely right.
+    NaN, who was never observed, is never flagged.
 
     Example:
         >>> flag(torch.tensor([0.99, 0.2, 0.91, 0.6]), 0.05)
@@ -206,7 +218,7 @@ def flag(p: Tensor, fdr: float) -> Tensor:
     p = p.nan_to_num(0.0)
     order = p.argsort(descending=True, stable=True)
     expected = (1 - p[order].double()).cumsum(0) / torch.arange(1, len(p) + 1, device=p.device)
-    count = int((expected <= fdr).sum())  # the running mean of rising numbers rises
+    count = int(((expected <= fdr) & (p[order] > 0.5)).sum())  # the running mean of rising numbers rises
     flagged = torch.zeros(len(p), dtype=torch.bool, device=p.device)
     flagged[order[:count]] = True
     return flagged

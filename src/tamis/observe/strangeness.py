@@ -19,7 +19,7 @@ ROOM = 16  # times the squares of all inputs are to be numbers: what takes sums 
 WIDEST = 1024  # inputs of more numbers are looked at through so many of their principal components
 
 
-def profile(x: Tensor) -> Tensor:
+def profile(x: Tensor, once: Tensor | None = None) -> Tensor:
     """What an input is like in a few numbers: where it lies, and how much of it is fine detail.
 
     With ``z`` the principal coefficients of ``x``, each divided by its standard deviation: the first 16, and of eight
@@ -28,7 +28,8 @@ def profile(x: Tensor) -> Tensor:
     pixels, across and down.
 
     Args:
-        x: ``[N, ...]`` floating, finite; pictures are ``[N, C, H, W]``.
+        x: ``[N, ...]`` floating, finite; pictures are ``[N, C, H, W]``. once: ``[N]`` bool, whom the axes are found
+            from: without exact copies, since among few inputs a pair of them has an axis of its own. None: all.
 
     Returns:
         ``[N, F]`` float64, F at most 28.
@@ -47,7 +48,8 @@ def profile(x: Tensor) -> Tensor:
     """
     if len(x) < 2 or not x[0].numel() or not bool(x.isfinite().all()):
         raise TamisError(f"a profile needs at least two finite inputs, and these are {list(x.shape)}.")
-    mean, axes = _axes(x)
+    several = once is not None and not bool(once.all()) and int(once.sum()) > 1
+    mean, axes = _axes(x[once] if several else x)
     edges = torch.logspace(0, math.log2(axes.shape[1]), BANDS + 1, base=2.0).round().long().unique().tolist()
     edges[0] = 0
     return torch.cat([_profile(part.detach().cpu().float(), mean, axes, edges) for part in x.split(ROWS)])

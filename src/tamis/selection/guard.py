@@ -19,10 +19,12 @@ from torch import Tensor
 from tamis.observe.calibration import pooled, scale_and_transition
 from tamis.observe.posterior import (
     KNOWING,
+    WRONG_AT_FIRST,
     beginning,
     corrected_loss,
     explained,
     knowable,
+    mislabeled,
     sample,
     transition,
     true_label,
@@ -38,6 +40,7 @@ LEAST = math.log(1e-6)  # of a look: one that is sure of another class does not 
 ROUNDS = 5  # of EM after a pass: each starts where the one before ended
 PARTS = 4  # of the first pass, after each of which what it says is heard once
 ENOUGH = 20  # examples a class that such a part must hold
+FEW = 0.07  # of the labels: where fewer seem wrong, what is trained through spreads them evenly until it is held
 SEEM_WRONG, SURELY_WRONG, KNOWN = 0.05, 0.01, 0.6  # see :meth:`Guard.reassured`
 FAINT = 2.0**-20  # of the first pass's looks, where later ones may leave some examples out
 SCALING = 6  # steps of a fifth by which what the network says may be made surer or less sure: threefold at most
@@ -66,7 +69,7 @@ class Guard:
         protect: leave out of no class more than it has wrong labels by the guard's own count.
         rate: the share of all that is left out, whatever is probable, for whoever knows it. None: unknown.
         hurry: the pass up to which the policy may leave out what is learnt, where the first pass says that labels are
-            right: later, the hard are learnt by heart. 0: never, and the first pass is heard at its end alone.
+            right: later, the hard are learnt by heart. 0: never.
 
     Example:
         >>> guard = Guard(settle=1)
@@ -109,7 +112,8 @@ class Guard:
 
         ``said`` ``[n, K]`` sums of log p(true class | x), each pass by its ``weight``, over ``looks`` ``[n]``;
         ``given`` ``[n]`` the label, -1 until it was seen; ``borne`` ``[K]``, how many of the first pass bear each, in
-        so many steps ``met``, how many were ``shown``, and whether they say that labels are right, ``clean``;
+        so many steps ``met``, how many were ``shown``, what share of their labels ``seems`` wrong, and whether they say
+        that labels are right, ``clean``;
         ``matrix`` ``[K, K]`` P(given | true), which is trained through; ``explained``, the nats of the labels that all
         this explains, and their last ``growth``; ``scale`` of log p and ``found`` ``[K, K]``, by which labels are
         judged once both are ``held``; ``spared`` ``[K]`` bool, labels that are not judged; the ``trust`` in what was
@@ -124,6 +128,7 @@ class Guard:
             "borne": torch.zeros(classes, dtype=torch.float32, device=device),
             "met": torch.zeros((), dtype=torch.int64),
             "shown": torch.zeros((), dtype=torch.int64),
+            "seems": torch.tensor(WRONG_AT_FIRST),
             "clean": torch.zeros((), dtype=torch.bool),
             "matrix": start,
             "explained": torch.tensor(math.inf),
@@ -147,34 +152,33 @@ class Guard:
             state["met"] += 1
             steps = int(state["met"])
             renewed = steps % AGAIN == 0 or steps & (steps - 1) == 0  # soon nothing changes from one step to the next
-            if renewed and not bool(state["clean"]):
-                state["matrix"] = beginning(state["borne"])
+            if renewed:
+                state["matrix"] = beginning(state["borne"], float(state["seems"]))
 
     def pauses(self, state: State) -> bool:
         """Whether a part of the first pass is over and :meth:`within_pass` is to be asked before the next step."""
-        if not self.hurry or int(state["passes"]) > 0:
+        if int(state["passes"]) > 0:
             return False
         part = 1 + round(math.log2(float(state["weight"])))
         return part < PARTS and int(state["shown"]) * PARTS >= part * len(state["said"])
 
     def within_pass(self, state: State) -> State:
-        """The state after a part of the first pass: where what it says is reassuring, the matrix that it finds.
+        """The state after a part of the first pass: how many labels seem wrong by what it says, and the matrix by that.
 
         Every look of the first pass is at an example that was never trained on. The weight of looks doubles from part
         to part, which tells them apart and changes nothing in what is said of each.
         """
-        recent = state["looks"] >= state["weight"]
-        after = {**state, "weight": state["weight"] * 2, "clean": torch.tensor(False)}
-        if bool(state["clean"]):
-            after["matrix"] = beginning(state["borne"])  # until this part says the same
-        given, log_p = state["given"][recent], state["said"][recent] / state["looks"][recent, None]
-        if len(given) < ENOUGH * len(state["matrix"]):
-            return after
-        p = log_p.softmax(1)
-        matrix = transition(p, given, state["matrix"], ROUNDS)
-        if self.reassured(p, matrix, given):
-            return {**after, "matrix": matrix, "clean": torch.tensor(True)}
-        return after
+        start, recent = beginning(state["borne"]), (state["looks"] >= state["weight"]).nonzero().squeeze(1)
+        seems, clean = WRONG_AT_FIRST, False
+        if len(recent) >= ENOUGH * len(start):
+            log_p, given = _fitted(state, recent)
+            p = log_p.softmax(1)
+            matrix = transition(p, given, start, ROUNDS)
+            seem = float(mislabeled(p, matrix, given).mean())
+            seems = seem if seem < FEW else seems
+            clean = self.hurry > 0 and self.reassured(p, matrix, given)
+        found = {"seems": torch.tensor(seems), "clean": torch.tensor(clean), "matrix": beginning(state["borne"], seems)}
+        return {**state, "weight": state["weight"] * 2, **found}
 
     def reassured(self, p: Tensor, matrix: Tensor, given: Tensor) -> bool:
         """Whether probabilities ``[m, K]`` say that labels are right, and know enough to say so.
@@ -223,8 +227,8 @@ class Guard:
     def after_pass(self, state: State) -> State:
         """The state after one more pass: the matrix, until it is held; then who is wrong, and who is left out."""
         known = state["looks"] > 0
-        if self.hurry and int(state["passes"]) == 0:
-            state = self.within_pass(state)
+        if int(state["passes"]) == 0:
+            state = {**self.within_pass(state), "matrix": beginning(state["borne"])}
         after = {**state, "passes": state["passes"] + 1}
         if bool(state["plain"]) or not bool(known.any()):
             return after
@@ -250,9 +254,7 @@ class Guard:
 
     def _estimated(self, state: State, known: Tensor) -> State:
         """What a pass changes before the matrix is held: it, what it explains, and how much the next pass counts."""
-        at = known.nonzero().squeeze(1)
-        at = at[sample(state["given"][at], AT_MOST)]  # before the division: doubles of all are many
-        given, log_p = state["given"][at], state["said"][at] / state["looks"][at, None]
+        log_p, given = _fitted(state, known.nonzero().squeeze(1))
         p = log_p.softmax(1)
         matrix = found = transition(p, given, state["matrix"], ROUNDS)
         nats, scale, trust = explained(p, given, matrix), 1.0, 0.0
@@ -267,6 +269,8 @@ class Guard:
             found = pooled(found, share)
             knew = explained(p, given, found) / max(knowable(found, share), 1e-12)
             trust = max(0.0, self.heard - (1 - min(knew, 1.0)))
+        elif (seem := float(mislabeled(p, matrix, given).mean())) < FEW:
+            matrix = beginning(state["borne"], seem)
         return {
             "matrix": matrix, "explained": torch.tensor(nats), "growth": torch.tensor(growth),
             "weight": torch.tensor(nats**KNOWING),
@@ -323,6 +327,12 @@ class Guard:
         return {"passes": passes, "noise_rate": rate, "left_out": out, "now": decided, "learnt": learnt}
 
 
+def _fitted(state: State, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Log p ``[m, K]`` and labels ``[m]`` of those of ``at`` to fit to; doubles of all would be many."""
+    at = at[sample(state["given"][at], AT_MOST)]
+    return state["said"][at] / state["looks"][at, None], state["given"][at]
+
+
 def _spared(matrix: Tensor, wrong: Tensor, given: Tensor) -> State:
     """Labels of which more than half of those who bear them are held for wrong, and the matrix without them.
 
@@ -338,13 +348,3 @@ def _spared(matrix: Tensor, wrong: Tensor, given: Tensor) -> State:
     own = torch.eye(classes, dtype=torch.bool, device=matrix.device)
     kept = torch.where(spared[None, :] & ~own, 0.0, matrix)
     return {"spared": spared, "matrix": kept + torch.diag(1 - kept.sum(1))}
-
-
-def mislabeled(probabilities: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
-    """``[N]`` float32, how probably each given label is wrong: ``1 - p(y | x, y)`` by Bayes' rule.
-
-    Example:
-        >>> mislabeled(torch.tensor([[0.8, 0.2]]), torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([1]))
-        tensor([0.4000])
-    """
-    return (1 - true_label(probabilities, matrix, given).gather(1, given[:, None])[:, 0]).float().clamp(0, 1)

@@ -88,7 +88,9 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
     if features is None:
         missing.append("Without inputs or features no example is told to be corrupted, foreign, duplicate or rare.")
         return Kinds(ambiguous=ambiguous, missing=tuple(missing))
-    strange = strangeness(profile(features), group)
+    alike = find_duplicates(features)
+    earlier = (alike.other >= 0) & (alike.other < torch.arange(n))
+    strange = strangeness(profile(features, ~(earlier & (alike.distance == 0))), group)
     log_m = strange.clamp(min=1e-12).log()
     rare = side = None
     if int(torch.bincount(group).max()) > EXACT_LIMIT and not faiss_is_there():
@@ -100,12 +102,10 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
     foreign = None
     if torn is not None:
         corrupted, foreign = corrupted * (1 - torn), torn * _beyond(log_m, STRANGE)
-    alike = find_duplicates(features)
     if not alike.searched:
         missing.append(
             "Only exact duplicates were sought among more than 100,000 examples; install faiss-cpu for more."
         )
-    earlier = (alike.other >= 0) & (alike.other < torch.arange(n))
     duplicate = torch.where(earlier, torch.exp2(-((alike.distance / NEAR) ** 2)), 0.0)
     return Kinds(
         corrupted, foreign, duplicate, ambiguous, rare, strange, alike.other, alike.distance, side, tuple(missing)

@@ -196,7 +196,7 @@ def separate(
             )
         if taken := _mostly_of_another(matrix, posterior):
             missing.append(
-                f"By the transition matrix the commonest label of {taken}: the two may have been taken for each other, "
+                f"By the transition matrix the commonest label of {taken}: they may have been taken for each other, "
                 "and then right labels are flagged and wrong ones are not; look at examples of both classes by hand."
             )
         if evidence.probabilities.shape[1] == 2:

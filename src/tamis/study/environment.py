@@ -20,11 +20,14 @@ PACKAGES = ("tamis", "torch", "numpy", "scipy", "polars", "scikit-learn")
 PEERS = ("cleanlab",)  # named where they are installed
 
 
-def environment(device: str, prices: dict[Setting, PriceList], earlier: Mapping[str, Any]) -> dict[str, Any]:
+def environment(
+    device: str, prices: dict[Setting, PriceList], earlier: Mapping[str, Any], command: str = ""
+) -> dict[str, Any]:
     """The environment in plain values, as ``environment.json`` keeps it.
 
     Args:
         earlier: what it held before, where a study goes on: its commits stay named, and peers that are gone since.
+        command: what was asked for, as a reader would type it; "" where a study was called from Python.
     """
     commits = [*str(earlier.get("commit", "")).split(), _commit()]
     known = dict(earlier.get("versions", {}))
@@ -37,6 +40,7 @@ def environment(device: str, prices: dict[Setting, PriceList], earlier: Mapping[
         "threads_per_run": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "commit": " ".join(dict.fromkeys(commits)),
+        "command": command,
         "prices": [
             {"dataset": s.dataset, "model": s.model, "width": s.width, "batch": s.recipe.batch, **dataclasses.asdict(p)}
             for s, p in prices.items()

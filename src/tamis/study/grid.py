@@ -29,13 +29,14 @@ def study(
     device: str = "cpu",
     fresh: bool = False,
     only_gather: bool = False,
+    command: str = "",
     tell: Callable[[Event], None] = lambda event: None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Run what is missing of ``plan`` into ``out``, one thread a worker, and gather the tables.
 
     Killed at any moment and called again, it gives the same records: a record is whole or not there, and a run is a
     function of its name. A run that fails is recorded with its error, and tried again at the next call.
-    ``only_gather`` runs nothing and gathers what is there.
+    ``only_gather`` runs nothing and gathers what is there. ``command`` is kept for the page.
 
     Raises:
         TamisError: ``out`` holds another plan's records or something that is not a study, is in use or cannot be
@@ -51,13 +52,13 @@ def study(
     try:
         with held(out):
             claim(plan, out, fresh)
-            return _study(plan, out, workers, device, only_gather, tell)
+            return _study(plan, out, workers, device, only_gather, command, tell)
     finally:
         torch.set_num_threads(threads)
 
 
 def _study(
-    plan: Plan, out: Path, workers: int, device: str, only_gather: bool, tell: Callable[[Event], None]
+    plan: Plan, out: Path, workers: int, device: str, only_gather: bool, command: str, tell: Callable[[Event], None]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     marker = out / "environment.json"
     earlier = _read(marker)
@@ -65,7 +66,7 @@ def _study(
         device = earlier.get("device", device)
     prices = {setting: settled_prices(setting, out, device) for setting in plan.settings}
     if not (only_gather and earlier):
-        write_json(marker, environment(device, prices, earlier))
+        write_json(marker, environment(device, prices, earlier, command))
     todos = list(_todos(plan, prices, device, out))
     records: dict[str, dict[str, Any]] = {}
     missing = []
