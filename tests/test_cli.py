@@ -95,6 +95,28 @@ def test_a_list_may_be_cut_short_by_its_reader() -> None:
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    "words", [["--help"], ["-h"], ["study", "--help"], ["audit", "-h"], ["stduy"], ["study", "--wrokers"]]
+)
+def test_what_needs_no_network_does_not_wait_for_torch(words: list[str]) -> None:
+    code = f"import sys\nfrom tamis import cli\nsys.argv[1:] = {words!r}\ntry: cli.main()\n"
+    code += "finally: print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert answer.stdout.splitlines()[-1] == "False"
+
+
+def test_every_public_name_is_there_when_it_is_asked_for() -> None:
+    code = (
+        "import sys, tamis\nassert 'torch' not in sys.modules\n"
+        "assert set(tamis.__all__) <= set(dir(tamis))\n"
+        "for name in tamis.__all__: getattr(tamis, name)\n"
+        "assert tamis.data.load and tamis.Sieve is tamis.sieve.Sieve\n"
+        "try: tamis.nobody\nexcept AttributeError as error: print(error)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert answer.stdout == "module 'tamis' has no attribute 'nobody'\n"
+
+
 def test_plans_are_listed_with_their_hours() -> None:
     answer = tamis("study", "--list")
     assert answer.returncode == 0

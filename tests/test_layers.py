@@ -56,9 +56,7 @@ def table() -> dict[str, tuple[int, frozenset[int]]]:
     assert numbers == sorted(set(numbers)), "the layers of docs/architecture.md must stand in order, each once"
     found: dict[str, tuple[int, frozenset[int]]] = {}
     for number, names, may in rows:
-        if may == "nothing of ours":
-            allowed: frozenset[int] = frozenset()
-        elif may == "all":
+        if may == "all":
             allowed = frozenset(numbers)
         else:
             first, _, last = may.partition("–")

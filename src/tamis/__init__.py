@@ -1,30 +1,52 @@
 """Tamis: sieve training examples while a network trains on them.
 
-The public names, grouped by concept; nothing is computed here.
+The public names, grouped by concept; nothing is computed here, and nothing is loaded before it is asked for: the
+command says what is wrong with its arguments before torch is there.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
-from tamis.data.indexed import Indexed
-from tamis.observe import reducers, scores, signals
-from tamis.observe.scores import Score
-from tamis.selection import policies, rules, schedules
-from tamis.selection.cost import PriceList, measure_prices
-from tamis.selection.policy import Policy
-from tamis.separation.evidence import Evidence
-from tamis.separation.gathering import cross_fit, gather_evidence
-from tamis.separation.one_run import separate_one_run
-from tamis.separation.separate import Verdicts, separate
-from tamis.separation.watch import Watch
-from tamis.sieve import Sieve
-from tamis.types import Arrays, Costs, Kind, Observation, Record, Selection, TamisError, Truth
 
 if TYPE_CHECKING:
     from tamis.auditing.audit import Audit, audit
+    from tamis.data.indexed import Indexed
+    from tamis.errors import TamisError
+    from tamis.observe import reducers, scores, signals
+    from tamis.observe.scores import Score
+    from tamis.selection import policies, rules, schedules
+    from tamis.selection.cost import PriceList, measure_prices
+    from tamis.selection.policy import Policy
+    from tamis.separation.evidence import Evidence
+    from tamis.separation.gathering import cross_fit, gather_evidence
+    from tamis.separation.one_run import separate_one_run
+    from tamis.separation.separate import Verdicts, separate
+    from tamis.separation.watch import Watch
+    from tamis.sieve import Sieve
+    from tamis.types import Arrays, Costs, Kind, Observation, Record, Selection, Truth
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "auditing.audit": ("Audit", "audit"),
+    "data.indexed": ("Indexed",),
+    "errors": ("TamisError",),
+    "observe": ("reducers", "scores", "signals"),
+    "observe.scores": ("Score",),
+    "selection": ("policies", "rules", "schedules"),
+    "selection.cost": ("PriceList", "measure_prices"),
+    "selection.policy": ("Policy",),
+    "separation.evidence": ("Evidence",),
+    "separation.gathering": ("cross_fit", "gather_evidence"),
+    "separation.one_run": ("separate_one_run",),
+    "separation.separate": ("Verdicts", "separate"),
+    "separation.watch": ("Watch",),
+    "sieve": ("Sieve",),
+    "types": ("Arrays", "Costs", "Kind", "Observation", "Record", "Selection", "Truth"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Arrays",
@@ -60,9 +82,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """``audit`` and ``Audit`` bring tables and pages along, so they are loaded when they are asked for."""
-    if name in ("audit", "Audit"):
-        from tamis.auditing import audit as module
+    if name in _HOME:
+        home = import_module(f"tamis.{_HOME[name]}")
+        found = getattr(home, name, None) or import_module(f"{home.__name__}.{name}")
+    elif not name.startswith("_") and find_spec(f"tamis.{name}") is not None:  # tamis.data and its like
+        found = import_module(f"tamis.{name}")
+    else:
+        raise AttributeError(f"module 'tamis' has no attribute {name!r}")
+    globals()[name] = found
+    return found
 
-        return getattr(module, name)
-    raise AttributeError(f"module 'tamis' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

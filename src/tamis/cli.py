@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tamis.types import TamisError
+from tamis.errors import TamisError
 
 # typer carries its own click: these are the bases of its errors, whichever click that is.
 UsageError: Any
@@ -24,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 

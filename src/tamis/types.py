@@ -16,11 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tamis.errors import TamisError as TamisError
+
 Phase = Literal["train", "select", "probe"]
-
-
-class TamisError(ValueError):
-    """Something the user can mend: one sentence that says what is wrong, where, and what would be right."""
 
 
 class Kind(IntFlag):

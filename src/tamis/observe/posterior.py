@@ -13,6 +13,7 @@ from tamis.types import TamisError, generator
 
 KNOWING = 3  # power of the nats that a pass explains, by which it counts: one that knows little is hardly heard
 WRONG_AT_FIRST, BELOW_CHANCE = 0.4, 0.8  # of a matrix before anything is known: see :func:`beginning`
+DOUBTFUL = 0.1  # how probably a label on a list is wrong at least, whatever share of right ones the list may hold
 LEAST = 0.01  # nats that a pass counts as having explained: where all know nothing, all are heard alike
 
 
@@ -201,7 +202,7 @@ def knowable(matrix: Tensor, share: Tensor) -> float:
 def flag(p: Tensor, fdr: float) -> Tensor:
     """``[N]`` bool: the most examples, highest ``p`` first, of which at most the share ``fdr`` is expected to be clean.
 
-    The largest k with ``(1/k) sum_{i <= k} (1 - p_(i)) <= fdr`` and ``p_(k) > 1/2``; holds as far as ``p`` is
+    The largest k with ``(1/k) sum_{i <= k} (1 - p_(i)) <= fdr`` and ``p_(k) > .1``; holds as far as ``p`` is
     calibrated. Where most of a list is certain, the target alone would leave room for labels that are surely right.
     NaN, who was never observed, is never flagged.
 
@@ -218,7 +219,7 @@ def flag(p: Tensor, fdr: float) -> Tensor:
     p = p.nan_to_num(0.0)
     order = p.argsort(descending=True, stable=True)
     expected = (1 - p[order].double()).cumsum(0) / torch.arange(1, len(p) + 1, device=p.device)
-    count = int(((expected <= fdr) & (p[order] > 0.5)).sum())  # the running mean of rising numbers rises
+    count = int(((expected <= fdr) & (p[order] > DOUBTFUL)).sum())  # the running mean of rising numbers rises
     flagged = torch.zeros(len(p), dtype=torch.bool, device=p.device)
     flagged[order[:count]] = True
     return flagged

@@ -145,19 +145,18 @@ def guarded(
     """Guarded training: learn through a class transition matrix, find wrong labels meanwhile, leave the surest out.
 
     The network minimises ``-log sum_i p(i | x) T[i, y]``; T is estimated by EM from what the passes say of each example
-    before their own update, and held after the first, of at least ``settle``, that leaves less than the share
-    ``slowing`` more explained of the given labels than the pass before, or raises that share again. Then an epoch
-    leaves out whose label is ``wrong`` with more than that probability, of no class more than it has wrong labels, but
-    for a share ``relook`` of them; and the loss of the others hears what earlier passes said of them,
-    ``-log sum_i p(i | x) m_i^t T[i, y]`` with ``t = max(0, k - 1 + heard)``, k the share that they knew of what true
-    classes tell of given labels. Where less than ``floor`` of the labels is then wrong with more than .9, the rest is
-    plain training.
+    before their own update (spread evenly, from the first quarter of a pass on, while few labels seem wrong), and held
+    after the first, of at least ``settle``, that leaves less than the share ``slowing`` more explained of the given
+    labels than the pass before, or raises that share again. Then an epoch leaves out whose label is ``wrong`` with more
+    than that probability, of no class more than it has wrong labels, but for a share ``relook`` of them; and the loss
+    of the others hears what earlier passes said of them, ``-log sum_i p(i | x) m_i^t T[i, y]`` with
+    ``t = max(0, k - 1 + heard)``, k the share that they knew of what true classes tell of given labels. Where less than
+    ``floor`` of the labels is then wrong with more than .9, the rest is plain training.
 
     With ``drop``, and where the first pass, which looks at nothing that was trained on before, says that labels are
-    right and are soon learnt, T follows what it says part by part, and the second to the fourth epoch drop an example
-    whose last loss is below the mean with that probability, up to ``until`` of the budget and unless the guard opens:
-    what is hard is trained on more often. That is the loss-based prioritisation that fails on noise, done where there
-    is none.
+    right and are soon learnt, the second to the fourth epoch drop an example whose last loss is below the mean with
+    that probability, up to ``until`` of the budget and unless the guard opens: what is hard is trained on more often.
+    That is the loss-based prioritisation that fails on noise, done where there is none.
 
     Cost: 1 per epoch, and less where it leaves examples out: it forwards nothing of its own.
     Knobs: none to set; there is no noise rate. ``drop=0.75`` for a budget of a few passes, in which the network cannot
