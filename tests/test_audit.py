@@ -151,8 +151,10 @@ def test_a_folder_of_pictures_by_the_command_line(tmp_path: Path) -> None:
     flagged = table["flagged"].sum()
     with (tmp_path / "audits" / "own" / "cleaned" / "kept.csv").open(newline="") as file:
         assert len(list(csv.reader(file))) == 1 + 400 - flagged
-    copied = list((tmp_path / "audits" / "own" / "cleaned" / "data").rglob("*.png"))
-    assert len(copied) == 400 - flagged
+    copied = {path.name for path in (tmp_path / "audits" / "own" / "cleaned" / "data").rglob("*.png")}
+    assert len(copied) == 400 - flagged + 1
+    assert "broken.png" in copied, "nobody dropped it"
+    assert "with 1 file that was not audited, as it was" in ran.stdout
 
 
 def test_stopped_in_the_middle_it_writes_what_it_knows_and_goes_on(tmp_path: Path) -> None:
@@ -462,7 +464,9 @@ def test_a_stopped_audit_cleans_nothing(
     arrays(tmp_path / "d.npz")
     stop_in_the_second_fold(monkeypatch)
     command(monkeypatch, tmp_path, "audit", "d.npz", "--minutes", "0.001", "--device", "cpu", "--cleaned", code=130)
-    assert "but not cleaned/" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "but not cleaned/" in told.err
+    assert "Networks that did not see them would tell: give it more minutes." in told.out, "an audit has no refit="
     assert (tmp_path / "audits" / "d" / "summary.json").exists()
     assert not (tmp_path / "audits" / "d" / "cleaned").exists()
 
@@ -495,7 +499,7 @@ def copied(data: Path, to: Path, decisions: dict[int, Decision] | None = None, *
     return next(path for path in (to / "cleaned").iterdir() if path.name != "kept.csv")
 
 
-CHANGES = {0: Decision("relabel", "10"), 3: Decision("drop", "")}
+CHANGES = {0: Decision("relabel", "010"), 3: Decision("drop", "")}
 
 
 def test_a_copy_has_labels_as_they_were_stored(tmp_path: Path) -> None:
@@ -564,10 +568,14 @@ def test_pictures_are_copied_from_wherever_the_reader_finds_them(tmp_path: Path)
     two_classes(tmp_path / "split" / "test")
     for name in ("nested", "split"):
         before = fingerprint(tmp_path / name)
-        place = copied(tmp_path / name, tmp_path / "out" / name, {0: Decision("relabel", "dog")})
+        copy = copied(tmp_path / name, tmp_path / "out" / name, {0: Decision("relabel", "dog")})
+        place = copy if name == "nested" else copy / "train"
         assert sorted(path.name for path in (place / "dog").iterdir()) == ["0.png", "0_2.png", "1.png", "2.png"]
-        assert len(list((place / "cat").iterdir())) == 4
-        assert sorted(path.name for path in place.parent.iterdir()) == ["data", "kept.csv"]
+        assert sorted(os.fsencode(path.name) for path in (place / "cat").iterdir()) == [
+            b"1.png", b"2.png", b"caf\xe9.png", b"deep",
+        ]  # fmt: skip
+        assert (place / "cat" / "deep" / "0.png").read_bytes() == encoded(pixels(7))
+        assert sorted(path.name for path in copy.parent.iterdir()) == ["data", "kept.csv"]
         assert fingerprint(tmp_path / name) == before
     table, names = verdicts(tmp_path / "nested")
     with pytest.raises(TamisError, match="data is there already; move it away"):
@@ -660,6 +668,36 @@ def test_the_headline_says_no_number_of_nothing_and_sends_a_terminal_no_command(
     assert "not read: a\\x07\u3000é.png (is broken)" in lines
 
 
+def test_all_columns_that_are_not_read_are_named_before_the_rest(
+    done: tuple[Path, Path, tamis.Audit, np.ndarray],
+) -> None:
+    def told(skipped: list[tuple[str, str]]) -> list[str]:
+        summary = {**done[2].summary, "skipped": skipped}
+        return [line for line in headline(dataclasses.replace(done[2], summary=summary)) if "not read" in line]
+
+    rows = [(f"row {i}", "has no label") for i in range(3)]
+    cells = [('cells of column "price"', "1 of 60 is no number")]
+    columns = [(f'column "{name}"', f"is {name}") for name in "abcdefg"]
+    assert told([*rows, *columns, *cells]) == [
+        'not read: columns "a", "b", "c", "d", "e" and 2 more (why stands in report.html)',
+        'not read: cells of column "price" (1 of 60 is no number)',
+        "not read: row 0 (has no label) and 2 more",
+    ]
+    assert told([*rows[:1], *columns[:1]]) == [
+        'not read: column "a" (is a)', "not read: row 0 (has no label)"
+    ]  # fmt: skip
+    assert told(columns[:5]) == ['not read: columns "a", "b", "c", "d", "e" (why stands in report.html)']
+
+
+def test_what_is_not_read_is_said_in_the_words_of_who_asked(tmp_path: Path) -> None:
+    lines = [f"{i * i % 7},so {i},{'xy'[i % 2]}" for i in range(40)]
+    put(tmp_path / "t.csv", "\n".join(["size,text=,l", *lines]).encode())
+    for command, words in (("tamis audit t.csv", "--text"), ("", "text=")):
+        found = tamis.audit(tmp_path / "t.csv", label="l", minutes=0.001, command=command)
+        why = f"has 40 values that hardly ever repeat; if it is text to be read, name it as {words}"
+        assert found.summary["skipped"] == [['column "text="', why]]
+
+
 def test_a_rate_of_less_than_one_example_is_said_so() -> None:
     rows = pl.DataFrame({"kind": ["clean"] * 40, "flagged": False})
     lead = said({"noise_rate": 0.0004, "examples": 40}, rows, [])["lead"]
@@ -670,7 +708,7 @@ def test_a_rate_of_less_than_one_example_is_said_so() -> None:
 
 def test_line_ends_within_a_cell_are_read_back_as_they_are(tmp_path: Path) -> None:
     sources, names = ["a\r\nb", "c\rd", "e\nf"], ("x\r\ny", "z")
-    table = pl.DataFrame({"source": sources, "suggested_name": ["z"] * 3})
+    table = pl.DataFrame({"source": sources, "suggested_name": ["z"] * 3, "label_name": ["z"] * 3})
     rows = [[str(i), source, "relabel", names[0]] for i, source in enumerate(sources)]
     found = read_decisions(decided(tmp_path / "d.csv", rows), table, names)
     assert found == dict.fromkeys(range(3), Decision("relabel", names[0]))
@@ -682,6 +720,8 @@ def test_line_ends_within_a_cell_are_read_back_as_they_are(tmp_path: Path) -> No
         (["nothing"], "there is no nothing"),
         (["d.npz", "--fdr", "0"], "--fdr is 0"),
         (["d.npz", "--minutes", "-1"], "--minutes is -1"),
+        (["d.npz", "--minutes", "inf"], "--minutes is inf, but an audit needs some time, and an end"),
+        (["d.npz", "--minutes", "nan"], "--minutes is nan"),
         (["d.npz", "--model", "vit"], "no --model 'vit'"),
         (["d.npz", "--copy"], "--copy is about"),
         (["d.npz", "--embed", "nope"], "module:function"),

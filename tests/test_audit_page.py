@@ -8,6 +8,7 @@ import io
 import json
 import re
 import struct
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -20,13 +21,17 @@ import polars as pl
 import pytest
 import torch
 
-from tamis.auditing.audit import _table, _transition
+import tamis
+from tamis.audit_view import headline
+from tamis.auditing.audit import Audit, _table, _transition
+from tamis.cli import main
 from tamis.own.reading import from_arrays
 from tamis.report.audit import LONGEST, MOST_CELLS, WIDEST, Shown, render, unprotected, write_audit_page
+from tamis.report.audit_told import told
 from tamis.report.audit_words import FULL_MATRIX
 from tamis.report.audit_words import _transition as confusions
 from tamis.separation.evidence import Evidence
-from tamis.separation.separate import separate
+from tamis.separation.separate import LITTLE, separate
 from tamis.types import TamisError
 
 EVIL = "<script>alert(1)</script>\"'&\u2028</script ><!--<script /"
@@ -241,6 +246,135 @@ def test_noise_that_is_spread_or_absent_is_said_as_it_is() -> None:
     assert "about 0 of" not in html
 
 
+DOUBT = f"{LITTLE}: networks agree on 29 % of them. The noise rate may come out high."
+
+
+def in_short(**other: Any) -> Audit:
+    """An audit of which the summary alone is known, for what a terminal says of it."""
+    whole = summary(kinds={"clean": 180, "mislabeled": 60}, **other)
+    return Audit(table(), whole, tuple(NAMES), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("agreed", "examples", "reason"),
+    [
+        (29, 240, "agree with those that did on 29 % of them, where 25 % would be by chance."),
+        (54, 240, "agree with those that did on 54 % of them, where 25 % would be by chance."),
+        (56, 240, None),  # four tenths of the way from a quarter to all is .55
+        (70, 16, None),
+        (66, 4, "agree with those that did on 66 % of them, which with 4 examples may be luck."),  # up to .25 + .43
+    ],
+)
+def test_no_rate_is_told_where_networks_hardly_agree_more_often_than_by_chance(
+    agreed: int, examples: int, reason: str | None
+) -> None:
+    found = told(summary(agreement=[agreed / 100, 0.25]), NAMES, examples)
+    assert (found.rate is None) == (found.why is not None) == (reason is not None)
+    assert reason is None or reason in str(found.why)
+
+
+def test_where_nothing_was_learnt_the_page_and_the_terminal_give_no_number_as_a_fact(
+    browser: Callable[..., Any], tmp_path: Path
+) -> None:
+    known = summary(missing=["Rare examples were not looked for.", DOUBT], agreement=[0.29, 0.25])
+    shown = browser(write_audit_page(tmp_path / "r.html", summary=known, table=table(), names=NAMES, show=picture))
+    verdict = shown.page.inner_text("section:has(#verdict)").replace("\u00a0", " ")
+    assert shown.page.inner_text(".headline").split("\n")[0].startswith("How many labels are wrong could not be told.")
+    assert "The networks learnt too little: those that did not train on an example agree" in verdict
+    assert "29 % of them, where 25 % would be by chance" in verdict
+    assert "80 examples are flagged: 60 mislabeled and 20 duplicate. How many of them are right after all" in verdict
+    assert "Prioritise by loss? That could not be told" in verdict
+    for number in ("20.5", "18.1", "23.4", "37.0", "42 %", "probably wrong", "guarded", "at most", "drill"):
+        assert number not in verdict, number
+    assert shown.page.locator("table.heat, .evidence").count() == 0
+    assert shown.page.locator(".classes tbody th").all_inner_texts() == NAMES  # and not by their rates
+    assert "no probability at its word" in shown.page.inner_text("section:has(#examples)")
+    doubts = shown.page.locator("section:has(#uncertain) li").all_inner_texts()
+    assert doubts[0].startswith("The networks learnt too little")
+    assert doubts[1:] == ["Rare examples were not looked for."]
+    lines = headline(in_short(missing=known["missing"], agreement=known["agreement"]))
+    assert "learnt too little" in lines[1]
+    assert [lines[0], *lines[2:4]] == [
+        "240 examples of 4 classes; how many labels are wrong could not be told",
+        "flagged: 80, how many of them are right could not be told",
+        "prioritising by loss: could not be told. It rests on which labels are wrong.",
+    ]
+    assert sum("learnt too little" in line and "29 %" in line for line in lines) == 1
+    assert not [line for line in lines if "20.5" in line or "may come out high" in line or "most in" in line]
+    assert shown.errors == []
+
+
+def test_random_pictures_are_told_from_what_could_be_learnt() -> None:
+    """The whole way: what separate() says of its networks is what the page and the terminal go by."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.rand(90, 3, 8, 8, generator=draw), torch.randint(0, 3, (90,), generator=draw)
+    found = tamis.audit(x, y, minutes=0.01)
+    assert "how many labels are wrong could not be told" in headline(found)[0]
+    x = x + torch.eye(3)[y][:, :, None, None]  # a colour for each class
+    learnt = tamis.audit(x, y, minutes=0.01)
+    assert "probably mislabeled" in headline(learnt)[0]
+
+
+def test_what_could_not_be_told_cleans_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", x=draw.normal(size=(90, 4)).astype(np.float32), y=draw.integers(0, 3, 90))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["tamis", "audit", str(tmp_path / "d.npz"), "--minutes", "0.01", "--cleaned",
+                                   "--out", str(tmp_path / "out")])  # fmt: skip
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 0
+    assert "not cleaned: too little is known to drop anybody" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "cleaned").exists()
+
+
+def test_an_interval_stands_only_around_its_rate() -> None:
+    for between, page, terminal in (
+        ([0.181, 0.234], "95 % interval: 18.1 to 23.4 %", " 20.5 % (18.1 % to 23.4 %)"),
+        ([0.3, 0.3], "Too few examples for an interval.", " 20.5 % (too few examples for an interval)"),
+        ([0.1, 0.2], "Too few examples for an interval.", " 20.5 % (too few examples for an interval)"),
+        (None, None, " 20.5 %"),
+    ):
+        html = render(summary=summary(noise_interval=between), table=table(12), names=NAMES, show=picture)
+        found = re.findall(r'class="range">([^<]+)<', html.replace("\u00a0", " "))
+        assert found == ([page] if page else [])
+        assert headline(in_short(noise_interval=between))[0].endswith("probably mislabeled:" + terminal)
+
+
+def test_of_few_examples_there_is_no_verdict_on_losses() -> None:
+    for examples, words in ((49, "Prioritise by loss? That could not be told"), (50, "No, it would hurt here")):
+        html = render(summary=summary(examples=examples), table=table(12), names=NAMES, show=picture)
+        assert words in html
+        assert ("Selection would drill" in html) == ('class="evidence"' in html) == (examples == 50)
+    assert "prioritising by loss: could not be told. That takes 50 examples or more." in headline(in_short(examples=49))
+
+
+def test_what_counts_as_noise_is_said_where_it_is_more_than_the_headline() -> None:
+    words = "Noise here is the wrong labels (20.5 %) and the corrupted and foreign examples."
+    for base, said in ((0.205, False), (0.241, True)):
+        known = {**summary()["prioritisation"], "base_rate": base}
+        html = render(summary=summary(prioritisation=known), table=table(12), names=NAMES, show=picture)
+        assert (words in html.replace("\u00a0", " ")) == said
+        assert any(words in line for line in headline(in_short(prioritisation=known))) == said
+
+
+def test_classes_that_are_taken_for_each_other_are_named() -> None:
+    sentence = "By the matrix the commonest label of class 0 is 1, of class 1 is 2: they may be; look by hand."
+    found = told({"missing": [sentence]}, ["7", "9", "4"], 100).missing
+    assert found == ["By the matrix the commonest label of class 7 is 9, of class 9 is 4: they may be; look by hand."]
+
+
+def test_the_sentence_on_classes_taken_for_each_other_is_the_one_that_is_named() -> None:
+    label, p = torch.tensor([0] * 40 + [1] * 40), torch.full((80, 2), 0.02)
+    p[:, 1] = torch.where(torch.arange(80) < 30, 0.98, 0.02)
+    p[:, 0] = 1 - p[:, 1]
+    p = torch.cat([p[:40], p[:40].flip(1)])  # three quarters of each class look like the other
+    known = separate(Evidence(label, torch.zeros(80), torch.full((80,), 5.0), probabilities=p)).missing
+    assert [line for line in known if "commonest label of class 0 is 1" in line]
+    found = told({"missing": known}, ["owl", "x" * 300], 80).missing
+    assert [line for line in found if f"commonest label of class owl is {'x' * 39}…" in line]
+
+
 def test_the_heat_map_is_the_transition(still: Any) -> None:
     heat = still.page.locator("table.heat")
     assert heat.locator("thead th").all_inner_texts() == NAMES
@@ -404,6 +538,17 @@ def test_flagged_examples_come_first_most_probable_first(still: Any) -> None:
     assert first.locator("img").evaluate("i => i.decode().then(() => [i.naturalWidth, i.naturalHeight])") == [28, 28]
 
 
+def test_most_suspicious_is_by_the_number_that_a_card_shows(browser: Callable[..., Any], tmp_path: Path) -> None:
+    """A clean example that may be ambiguous stood before one whose label may well be wrong."""
+    wrong = [0.006, 0.375, 0.2, None]
+    rows = pl.DataFrame({"index": range(4), "label": [0] * 4, "kind": ["clean"] * 4, "flagged": [False] * 4,
+                         "p_mislabeled": wrong, "p_ambiguous": [0.49, 0.1, 0.3, 0.4]})  # fmt: skip
+    shown = browser(write_audit_page(tmp_path / "r.html", summary={}, table=rows, names=["a"], show=lambda _: Shown()))
+    said = [text.replace("\u00a0", " ") for text in shown.page.locator(".card .p").all_inner_texts()]
+    assert said == ["wrong label 37.5 %", "wrong label 20.0 %", "wrong label 0.6 %", "wrong label unknown"]
+    assert shown.errors == []
+
+
 def test_reasons_name_classes_as_the_data_do() -> None:
     """In every file, not on the page alone: the classes are 7 and 12, and positions 0 and 1 mean nothing to anybody."""
     own = from_arrays([[0.0], [1.0], [2.0], [3.0]], [7, 12, 7, 12])
@@ -478,6 +623,28 @@ def test_texts_and_rows_are_shown_as_they_are(browser: Callable[..., Any], tmp_p
     for words in ("<B>cat", "=red"):
         shown.page.fill("#search", words)
         until(shown, "document.getElementById('status').textContent === '8 of 24 examples'")
+
+
+def test_a_long_column_name_leaves_the_values_in_sight(browser: Callable[..., Any], tmp_path: Path) -> None:
+    cells = (("average_monthly_transactions_last_12_months_usd", "1234.5678"), ("b" * 400, "-3.5"), ("c", "2"))
+    path = write_audit_page(
+        tmp_path / "r.html", summary={}, table=table(24), names=NAMES, show=lambda _: Shown(cells=cells)
+    )
+    shown = browser(path)
+    measured = """() => [...document.querySelectorAll('.cells dd')].map(dd => {
+        const [whole, cell] = [dd.parentElement.getBoundingClientRect(), dd.getBoundingClientRect()];
+        const name = dd.previousElementSibling.getBoundingClientRect();
+        return [cell.width, whole.right - cell.right, name.width / whole.width];
+    })"""
+    for width in (360, 768, 1280):
+        shown.page.set_viewport_size({"width": width, "height": 740})
+        shown.page.click("#kinds button:has-text('duplicate')")  # the narrowest: two rows side by side
+        found = shown.page.evaluate(measured)
+        shown.page.click("#kinds button:has-text('flagged')")
+        found += shown.page.evaluate(measured)
+        assert min(wide for wide, _, _ in found) > 30, width
+        assert min(inside for _, inside, _ in found) > -1, width
+        assert max(share for _, _, share in found) < 0.61, width
 
 
 def test_a_wide_row_and_a_long_text_are_cut_short() -> None:
@@ -560,7 +727,7 @@ def test_relabelling_from_the_list_and_help(shown: Any) -> None:
     first.locator("button", has_text="Relabel").click()
     assert shown.page.locator("#choices option").count() == 4
     shown.page.keyboard.type("FOX")
-    assert shown.page.locator("#choices option").all_inner_texts() == ["3 @fox"]
+    assert shown.page.locator("#choices option").all_inner_texts() == ["@fox (key 3)"]
     press(shown, "Enter")
     assert first.locator(".outcome").inner_text() == "relabelled: @fox"
     shown.page.locator(".card").nth(1).focus()
@@ -581,12 +748,78 @@ def test_relabelling_from_the_list_and_help(shown: Any) -> None:
     assert shown.errors == []
 
 
+@pytest.mark.parametrize(
+    ("names", "given", "listed"),
+    [
+        (["1", "2", "3"], {"1": "1", "2": "2", "3": "3", "0": None}, ["1", "2", "3"]),
+        (["1.0", "2.0", "3.0"], {"1": "1.0", "3": "3.0", "0": None}, ["1.0 (key 1)", "2.0 (key 2)", "3.0 (key 3)"]),
+        (["c1", "c2", "c3"], {"1": "c1", "3": "c3", "0": None}, ["c1 (key 1)", "c2 (key 2)", "c3 (key 3)"]),
+        (["01", "02", "03"], {"1": "01", "3": "03"}, ["01 (key 1)", "02 (key 2)", "03 (key 3)"]),
+        (["2", "1", "owl"], {"1": "1", "2": "2", "0": None}, ["2", "1", "owl"]),
+        (["ant", "bee", "cow"], {"0": "ant", "2": "cow", "3": None}, ["ant (key 0)", "bee (key 1)", "cow (key 2)"]),
+    ],
+)
+def test_a_digit_means_the_class_of_that_name_before_the_one_in_that_place(
+    browser: Callable[..., Any], tmp_path: Path, names: list[str], given: dict[str, str | None], listed: list[str]
+) -> None:
+    rows = table(24).with_columns(label=2, suggested_label=1)
+    shown = browser(write_audit_page(tmp_path / "r.html", summary={}, table=rows, names=names, show=picture))
+    first = shown.page.locator(".card").first
+
+    def outcome() -> str:
+        return first.locator(".outcome").inner_text().replace("label kept", f"relabelled: {names[2]}")
+
+    for key, name in given.items():
+        first.focus()
+        press(shown, key)
+        assert outcome() == (f"relabelled: {name}" if name else ""), key
+        if name:
+            press(shown, "u")
+            assert outcome() == ""
+        else:
+            assert shown.page.inner_text("#said") == f"No class has the key {key}."
+        first.focus()
+        press(shown, "l")
+        assert shown.page.locator("#choices option").all_inner_texts() == listed
+        if not name:
+            shown.page.click("#cancel")
+            continue
+        press(shown, key, "Enter")
+        assert outcome() == f"relabelled: {name}", key
+        press(shown, "u")
+    press(shown, "?")
+    keys = {key: name for key, name in given.items() if name}
+    said = dict(one.split(" ") for one in shown.page.inner_text("#classkeys").split(" · "))
+    assert said | keys == said
+    assert "relabel: by a class’s key, below" in shown.page.inner_text("#keys")
+    assert shown.errors == []
+
+
+def test_a_digit_that_is_no_key_begins_a_name_in_the_list(browser: Callable[..., Any], tmp_path: Path) -> None:
+    names = ["20", "10", "12"]
+    shown = browser(write_audit_page(tmp_path / "r.html", summary={}, table=table(24).with_columns(label=0),
+                                     names=names, show=picture))  # fmt: skip
+    shown.page.locator(".card").first.focus()
+    press(shown, "1")
+    assert shown.page.locator("#choices option").all_inner_texts() == ["10", "12"]
+    press(shown, "2", "Enter")
+    assert shown.page.locator(".card .outcome").first.inner_text() == "relabelled: 12"
+    press(shown, "?")
+    assert "relabel: from the list, by a class’s name or number" in shown.page.inner_text("#keys")
+    assert shown.page.inner_text("#classkeys") == ""
+
+
 def test_many_classes_are_typed_by_number(browser: Callable[..., Any], tmp_path: Path) -> None:
     names = [f"c{k}" for k in range(30)]
     shown = browser(write_audit_page(tmp_path / "r.html", summary={}, table=table(24), names=names, show=picture))
     shown.page.locator(".card").first.focus()
     press(shown, "1", "2", "Enter")
     assert shown.page.locator(".card .outcome").first.inner_text() == "relabelled: c12"
+    names = [f"{chr(97 + k)}, cat {2 * k}" for k in range(26)]
+    shown = browser(write_audit_page(tmp_path / "s.html", summary={}, table=table(24), names=names, show=picture))
+    shown.page.locator(".card").first.focus()
+    press(shown, "1", "2")
+    assert shown.page.locator("#choices option").all_inner_texts() == ["m, cat 24 (number 12)", "g, cat 12 (number 6)"]
 
 
 def test_the_export_is_read_back_whole_and_computes_nothing(shown: Any) -> None:
@@ -720,6 +953,53 @@ def test_a_phone_never_scrolls_sideways(browser: Callable[..., Any], page: Path)
     )
     assert shown.page.evaluate(small) >= 40  # a thumb finds it
     assert shown.errors == []
+
+
+def test_on_a_phone_long_names_leave_the_numbers_and_the_reasons_in_sight(
+    browser: Callable[..., Any], tmp_path: Path
+) -> None:
+    names = ["x" * 300, "a rather long name of a class " * 9, "owl", "fox"]
+    rates = [{"name": n, "examples": 12345, "noise_rate": 0.5, "flagged": 1234} for n in names]
+    skipped = [["pictures/" + "long_" * 40 + ".png", "cut off after 12 bytes: it cannot be read"], ["a.png", "b" * 90]]
+    known = summary(per_class=rates, skipped=skipped)
+    shown = ready(
+        browser(
+            write_audit_page(tmp_path / "r.html", summary=known, table=table(24), names=names, show=picture),
+            width=360,
+            height=740,
+        )
+    )
+    shown.page.evaluate("() => document.querySelectorAll('details').forEach(d => d.open = true)")
+    hidden = """() => [...document.querySelectorAll('.classes td, .skipped td, .skipped th, .largest td')].filter(e => {
+        const [cell, frame] = [e.getBoundingClientRect(), e.closest('.scroll').getBoundingClientRect()];
+        const least = e.closest('.skipped') ? 120 : 30;
+        return cell.right > frame.right + 1 || cell.left < frame.left || cell.width < least;
+    }).map(e => e.outerHTML.slice(0, 80))"""
+    for width in (360, 320):
+        shown.page.set_viewport_size({"width": width, "height": 740})
+        assert shown.page.evaluate(hidden) == []
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+    tall = "() => Math.max(...[...document.querySelectorAll('.classes tr, .heat tr')].map(e => e.offsetHeight))"
+    assert shown.page.evaluate(tall) < 110  # of three hundred characters three lines are shown
+    assert shown.page.get_attribute(".classes th[title]", "title") in names  # and the rest is there to read
+
+
+def test_a_terminal_gets_paths_whole_and_names_in_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "a_rather_long_name_of_a_folder" / "and_one_more_that_makes_it_longer_than_a_line"
+    place.mkdir(parents=True)
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    np.savez(place / "d.npz", x=x, y=(x[:, 0] > 0).astype(int))
+    words = ["audit", str(place / "d.npz"), "--minutes", "0.01", "--out", str(place / "out"), "--cleaned"]
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["tamis", *words])
+    with pytest.raises(SystemExit):
+        main()
+    written = [line for line in capsys.readouterr().out.split("\n") if line.startswith("cleaned: ")]
+    assert [str(place / "out" / "cleaned") in line for line in written] == [True]
+    classes = [{"name": "y" * 300, "examples": 60, "noise_rate": 0.5, "flagged": 20}]
+    assert f"most in: {'y' * 39}… 50.0 %" in headline(in_short(per_class=classes))
 
 
 CONTRAST = """() => {

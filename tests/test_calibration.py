@@ -222,11 +222,25 @@ def test_networks_that_know_their_own_examples_by_heart_alone_do_not_agree_and_i
         )
         views = torch.stack([torch.where((fold == k)[:, None], outside, heart) for k in range(2)])
         slow = sum(int(views[fold[i], i].argmax() == views[1 - fold[i], i].argmax()) for i in range(n)) / n
-        assert agreement(views, fold) == pytest.approx(slow)
+        found = agreement(views, fold)
+        assert found.share == pytest.approx(slow)
+        assert found.chance == pytest.approx(1 / CLASSES, abs=0.03)
+        assert found.beyond == pytest.approx((slow - found.chance) / (1 - found.chance))
         assert least < slow < most
         evidence = Evidence(label, torch.zeros(n), torch.full((n,), 4.0), fold, outside.softmax(1), views=views.half())
         assert any("learnt little" in sentence for sentence in separate(evidence).missing) == (learnt < 0.5)
-    assert agreement(views[:1], torch.zeros(n, dtype=torch.int64)) == 1
+    assert agreement(views[:1], torch.zeros(n, dtype=torch.int64)) == (1, 0)
+
+
+def test_networks_that_all_say_one_class_agree_by_chance_alone() -> None:
+    label, fold = (torch.arange(300) % 10 == 0).long(), torch.arange(300) % 3
+    views = torch.tensor([2.0, 0.0]).expand(3, 300, 2).clone()
+    found = agreement(views, fold)
+    assert (found.share, found.chance, found.beyond) == (1, 1, 0)
+    evidence = Evidence(label, torch.zeros(300), torch.full((300,), 4.0), fold, views[0].softmax(1), views=views.half())
+    verdicts = separate(evidence)
+    assert verdicts.agreement == found
+    assert any("learnt little" in sentence for sentence in verdicts.missing)
 
 
 @pytest.mark.parametrize("never", [0.0, 1e-16, 1e-13, 1e-11])

@@ -237,6 +237,9 @@ def test_the_least_that_can_be_asked() -> None:
         isolation(torch.randn(40, 3), torch.zeros(40, dtype=torch.int64), smallest=0)
     with pytest.raises(TamisError, match=r"\[4, 0\]"):
         find_duplicates(torch.zeros(4, 0))
+    nothing = Evidence(torch.zeros(4, dtype=torch.int64), torch.zeros(4), torch.full((4,), 3.0))
+    with pytest.raises(TamisError, match=r"\[4, 0\]"):
+        tell_kinds(nothing, torch.zeros(4, 0), torch.zeros(4))
 
 
 def test_what_has_an_exact_copy_is_not_strange_for_that() -> None:

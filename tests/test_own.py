@@ -56,6 +56,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
     put(data / "cat" / "other.png", encoded(pixels(0), "TIFF"))  # a picture to Pillow, by one of its many other readers
     put(data / "cat" / "void.gif", b"")
     put(data / "cat" / "notes.txt", b"mine")
+    put(data / "cat" / "x.TIFF", encoded(pixels(0), "TIFF"))
     put(data / "cat" / ".hidden.png", whole)
     put(data / ".cache" / "0.png", whole)
     put(data / "loose.png", whole)
@@ -89,6 +90,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
         "cat/other.png": "is no png, jpeg, webp, bmp or gif picture",
         "cat/void.gif": "is no png, jpeg, webp, bmp or gif picture",
         "cat/notes.txt": "is no picture file",
+        "cat/x.TIFF": "is a tiff picture, which is not read; png, jpg, webp, bmp and gif are",
         "cat/away.png": "is a link that leaves the folder",
         "cat/round": "is a link to a folder",
         "cat/dangling.png": "is no regular file",
@@ -191,6 +193,26 @@ def test_a_class_none_of_whose_pictures_can_be_read_is_no_class(tmp_path: Path) 
     own = read_unchanged(tmp_path)
     assert own.names == ("cat", "dog")
     assert ("emu", "has no picture that can be read") in own.skipped
+
+
+def test_a_class_of_one_picture_is_left_out_and_named(tmp_path: Path) -> None:
+    two_classes(tmp_path)
+    put(tmp_path / "bee" / "0.png", encoded(pixels(1)))
+    put(tmp_path / "emu" / "0.png", b"nothing")
+    put(tmp_path / "emu" / "1.png", encoded(pixels(2)))
+    own = read_unchanged(tmp_path)
+    assert own.names == ("cat", "dog")
+    assert own.sources == tuple(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(3))
+    assert own.skipped == (
+        ("emu/0.png", "is no png, jpeg, webp, bmp or gif picture"),
+        ("bee/0.png", 'is the only example of the class "bee"'),
+        ("emu/1.png", 'is the only example of the class "emu"'),
+    )
+    for name in ("bee", "emu"):
+        (tmp_path / name).rename(tmp_path / f".{name}")
+    without = read(tmp_path)
+    assert without.digest == own.digest, "as if they were not there"
+    assert [own.shown.picture(i) for i in range(6)] == [without.shown.picture(i) for i in range(6)]
 
 
 @pytest.mark.parametrize("names", [("10", "9", "-1"), ("1.5", "01", "2"), ("b", "B", "ä"), ("2", "a", "10")])
@@ -415,6 +437,28 @@ def test_missing_labels_are_skipped_and_named() -> None:
     assert own.skipped == (("row 2", "has no label"), ("row 5", "has no label"))
 
 
+def test_an_array_without_its_only_examples_is_the_array_without_them() -> None:
+    own = from_arrays(np.eye(7), ["a", "b", "lonely", "a", None, "b", "alone"])
+    assert own.names == ("a", "b")
+    assert own.sources == ("row 0", "row 1", "row 3", "row 5")
+    assert own.skipped == (
+        ("row 4", "has no label"),
+        ("row 2", 'is the only example of the class "lonely"'),
+        ("row 6", 'is the only example of the class "alone"'),
+    )
+    assert torch.equal(own.data.x, from_arrays(np.eye(7)[[0, 1, 3, 5]], list("abab")).data.x)
+
+
+@pytest.mark.parametrize(("single", "left"), [(11, 11), (12, None)])
+def test_where_most_classes_have_one_example_they_are_taken_for_identifiers(single: int, left: int | None) -> None:
+    labels = [f"n{k}" for k in range(single)] + [f"m{k}" for k in range(11) for _ in range(2)]
+    if left is None:
+        with pytest.raises(TamisError, match=r"12 of 23 classes have a single example, .* look like numbers or ident"):
+            from_arrays(np.eye(len(labels)), labels)
+    else:
+        assert len(from_arrays(np.eye(len(labels)), labels).names) == left
+
+
 @pytest.mark.parametrize("gap", [float("nan"), np.float32("nan"), None])
 @pytest.mark.parametrize(("a", "b"), [("cat", "dog"), (b"cat", b"dog")])
 def test_a_gap_among_texts_is_no_class(a: str | bytes, b: str | bytes, gap: float | None) -> None:
@@ -565,8 +609,8 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "one class": (lambda p: put(p / "cat" / "1.png", encoded(pixels(0))).parents[1], "every example is of the class"),
     "a class with one": (
-        lambda p: put(two_classes(p) / "emu" / "1.png", encoded(pixels(0))).parents[1],
-        r'the class "emu" has one example \(emu/1\.png\)',
+        lambda p: put(two_classes(p / "d", each=1) / "emu" / "1.png", encoded(pixels(0))).parents[1],
+        'the classes "cat", "dog", "emu" have one example each, and two are needed; add examples: without these',
     ),
     "all unreadable": (lambda p: put(p / "a" / "1.png", b"?").parents[1], r"none of 1 picture files can be read \(a/1"),
     "an unknown suffix": (lambda p: put(p / "a.docx", b""), r'files that end in "\.docx"; known are \.npz'),

@@ -119,10 +119,98 @@ def test_text_that_is_numbers_but_for_marks_is_numbers(tmp_path: Path) -> None:
     same(own, scaled([0, 1, 0, 1], 0.1), scaled([1, 0, 1, 0], 0.1))
 
 
+def numbers(count: int, *others: str) -> list[str]:
+    """So many numbers as texts, and other texts after the third."""
+    found = [f"{(7 * i * i + i) % 101 / 4}" for i in range(count)]
+    return [*found[:3], *others, *found[3:]]
+
+
+@pytest.mark.parametrize("bad", [["unknown"], ["#REF!"], ["oops", "n.k.", "oops"]])
+def test_a_few_cells_that_are_no_numbers_are_missing_and_named(tmp_path: Path, bad: list[str]) -> None:
+    column = numbers(60, *bad)
+    own = table(tmp_path, {"price": column})
+    good = [float(value) for value in numbers(60)]
+    filled = [*good[:3], *[sum(good) / 60] * len(bad), *good[3:]]
+    same(own, scaled(filled), scaled([value in bad for value in column], 0.1))
+    are = "is no number, and is" if len(bad) == 1 else "are no numbers, and are"
+    why = f'{len(bad)} of {60 + len(bad)} {are} read as missing: "{bad[0]}" in row 3'
+    assert own.skipped == (('cells of column "price"', why),)
+    assert own.shown.cells(3) == (("price", bad[0]),)
+
+
+def test_a_cell_is_named_by_its_row_in_the_file(tmp_path: Path) -> None:
+    lines = ["price,label", "1.5,", *(f"{value},{'ny'[i % 2]}" for i, value in enumerate(numbers(60, " ?", "<b>")))]
+    own = read_unchanged(put(tmp_path / "t.csv", "\n".join(lines).encode()), label="label")
+    assert own.data.x.shape == (62, 2)
+    assert own.skipped[1] == (
+        'cells of column "price"', '1 of 61 is no number, and is read as missing: "<b>" in row 5'
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "width"),
+    [
+        (numbers(18, "unknown"), 0),  # one of 19: more than one in twenty
+        (["1", "2", "3", "5+"] * 15, 4),
+        (["0"] * 58 + ["yes", "no"], 2),  # few cells, but most of the values
+    ],
+)
+def test_a_column_of_numbers_and_texts_stays_categories(tmp_path: Path, column: list[str], width: int) -> None:
+    own = table(tmp_path, {"a": column, "b": [i * i % 7 for i in range(len(column))]})
+    assert own.data.x.shape[1] == width + 1
+    assert not [source for source, _ in own.skipped if source.startswith("cells")]
+
+
+def test_a_decimal_comma_is_none_the_less_a_number_beside_a_text(tmp_path: Path) -> None:
+    lines = [f"{value},{'ny'[i % 2]}" for i, value in enumerate(numbers(60, "unknown"))]
+    point = read_unchanged(put(tmp_path / "t.csv", "\n".join(["a,l", *lines]).encode()), label="l")
+    swapped = "\n".join(["a,l", *lines]).replace(",", ";").replace(".", ",")
+    comma = read_unchanged(put(tmp_path / "u.csv", swapped.encode()), label="l")
+    assert point.data.x.shape == (61, 2)
+    assert comma.digest == point.digest
+    assert comma.skipped == point.skipped
+
+
+def test_a_counter_with_a_slip_is_still_a_counter(tmp_path: Path) -> None:
+    told = [i * i % 7 for i in range(40)]
+    own = table(tmp_path, {"a": told, "id": [str(i) if i != 9 else "oops" for i in range(40)]})
+    same(own, scaled(told))
+    assert own.skipped == (('column "id"', "only counts the rows"),)
+
+
 def test_lists_of_one_length_are_columns(tmp_path: Path) -> None:
     rows = [[1.0, 2.0], [3.0, 2.0], [0.0, 1.0], [1.0, 1.0]]
     for column in (pl.Series(rows), pl.Series(rows, dtype=pl.Array(pl.Float32, 2))):
         same(table(tmp_path, {"e": column}), scaled([1, 3, 0, 1]), scaled([2, 2, 1, 1]))
+
+
+@pytest.mark.parametrize("gap", [None, []])
+def test_a_row_without_its_list_is_left_out_and_named(tmp_path: Path, gap: list[float] | None) -> None:
+    lists = [[float(i * i % 7), float(i % 3)] for i in range(40)]
+    lists[5] = gap  # type: ignore[call-overload]
+    kinds = [pl.Series(lists, dtype=pl.List(pl.Float64))]
+    kinds += [pl.Series(lists, dtype=pl.Array(pl.Float64, 2))] if gap is None else []
+    for column in kinds:
+        own = table(tmp_path, {"e": column, "a": [i * i % 11 for i in range(40)]})
+        rows = [i for i in range(40) if i != 5]
+        same(own, *(scaled([f(i) for i in rows]) for f in (lambda i: i * i % 7, lambda i: i % 3, lambda i: i * i % 11)))
+        assert own.sources == tuple(f"row {i}" for i in rows)
+        assert own.skipped == (("row 5", 'has no list in column "e"'),)
+
+
+@pytest.mark.parametrize(
+    ("lists", "why"),
+    [
+        ([[1.0, 2.0]] * 36 + [None] * 4, "has no list in 4 of 40 rows, and 95 % of them must have one"),
+        ([None] * 40, "has no value"),
+        ([[1.0], [2.0, 1.0]] * 19 + [None] * 2, "is a list whose length varies from row to row"),
+    ],
+)
+def test_a_list_that_is_no_column_costs_no_row(tmp_path: Path, lists: list[Any], why: str) -> None:
+    told = [i * i % 7 for i in range(40)]
+    own = table(tmp_path, {"a": told, "e": pl.Series(lists, dtype=pl.List(pl.Float64))})
+    same(own, scaled(told))
+    assert own.skipped == (('column "e"', why),)
 
 
 def test_a_large_offset_costs_no_precision(tmp_path: Path) -> None:
@@ -219,6 +307,50 @@ def test_marks_for_missing_values_are_no_classes(tmp_path: Path, labels: list[st
     assert len(own.sources) + len(gone) == 6
 
 
+def test_a_class_of_one_row_is_left_out_and_named(tmp_path: Path) -> None:
+    labels = ["x", "y", "lonely", "x", "", "y", "single", "x", "y"]
+    lines = [f"{i * i % 11},{label},{'' if i == 0 else 'word ' * i}" for i, label in enumerate(labels)]
+    path = put(tmp_path / "t.csv", "\n".join(["a,l,t", *lines]).encode())
+    own = read_unchanged(path, label="l")
+    assert own.names == ("x", "y")
+    assert own.sources == tuple(f"row {i}" for i in (0, 1, 3, 5, 7, 8))
+    assert own.skipped[:3] == (
+        ("row 4", "has no label"),
+        ("row 2", 'is the only example of the class "lonely"'),
+        ("row 6", 'is the only example of the class "single"'),
+    )
+    assert len(read(path, label="l", limit=4).sources) == 4, "a limit counts the classes that are left"
+
+
+def test_a_row_that_is_alone_once_others_have_gone_goes_too(tmp_path: Path) -> None:
+    words = ["a", "b", "a", "b", " ", "c"]
+    pl.DataFrame({"t": words, "l": ["x", "y", "x", "y", "z", "z"]}).write_parquet(tmp_path / "t.parquet")
+    own = read_unchanged(
+        tmp_path / "t.parquet", label="l", text="t", embed=lambda texts: torch.tensor([[float(ord(t))] for t in texts])
+    )
+    assert own.names == ("x", "y")
+    assert own.shown.text(3) == "b"
+    assert own.skipped == (("row 4", "has no text"), ("row 5", 'is the only example of the class "z"'))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["007", "07", "7"], ("007", "07", "7")),
+        (["010", "9", "8"], ("8", "9", "010")),
+        (["00.5", "0.5", "1"], ("0.5", "00.5", "1")),
+        (["0.5", "1.0", "1"], ("0.5", "1")),  # one number however it is written
+        (["-1", "0", "10"], ("-1", "0", "10")),
+    ],
+)
+def test_a_number_with_a_leading_zero_is_a_name(tmp_path: Path, labels: list[str], names: tuple[str, ...]) -> None:
+    lines = [f"{i * i % 7},{label}" for i, label in enumerate(labels * 4)]
+    for name, separator in (("t.csv", ","), ("t.tsv", "\t")):
+        content = "\n".join(["a,l", *lines]).replace(",", separator)
+        own = read_unchanged(put(tmp_path / name, content.encode()), label="l")
+        assert own.names == names
+
+
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=6).filter(str.strip)
 
 
@@ -297,7 +429,12 @@ BAD: dict[str, tuple[bytes, str | None, str]] = {
     "one class": (b"a,l\n1,x\n2,x\n", "l", 'every example is of the class "x"'),
     "a class with one": (b"a,l\n1,x\n2,x\n3,y\n", "l", r'the class "y" has one example \(row 2\)'),
     "an identifier": ("\n".join(["a,l", *(f"{i * i % 7},{i}" for i in range(40))]).encode(), "l", "look like numbers"),
-    "a ragged line": (b"a,l\n1,x\n2,y,z\n", "l", "a line has more fields than the first"),
+    "a ragged line": (b"a,l\n1,x\n2,y,z\n", "l", r"\(line 3 has 3 fields, and the header has 2\)"),
+    "a ragged line after others": (
+        b'a,l\r\n"1\n1",x\r\n\r\n2,"y,z"\r\n3,z,"u\n,v",w\r\n',
+        "l",
+        r"\(line 6 has 4 fields,",
+    ),
     "latin 1": ("a,l\n1,café\n".encode("latin-1"), "l", "it is not in UTF-8"),
     "utf 16": ("a,l\n1,x\n".encode("utf-16"), "l", "it is not in UTF-8"),
     "infinity": (b"a,l\n1,x\n2,y\n1,\ninf,x\n4,y\n", "l", 'column "a" is infinite in row 3'),
@@ -547,6 +684,11 @@ def test_a_saved_table_and_its_cache_and_parquet_files(tmp_path: Path) -> None:
 def test_a_parquet_file_of_pictures(tmp_path: Path) -> None:
     pictures_frame(0, [0, 1, 0, 1]).write_parquet(tmp_path / "t.parquet")
     assert read_unchanged(tmp_path / "t.parquet", label="label").data.x.shape == (4, 3, 9, 9)
+    images = [*(encoded(pixels(i)) for i in range(5)), b"\x89PNG, and no more"]
+    pl.DataFrame({"p": images, "l": [0, 1, 0, 2, 1, 2]}).write_parquet(tmp_path / "v.parquet")
+    own = read_unchanged(tmp_path / "v.parquet", label="l")
+    assert own.names == ("0", "1")
+    assert own.skipped[1] == ("row 3", 'is the only example of the class "2"'), "the other cannot be read"
     pl.DataFrame({"p": [encoded(pixels(i)) for i in range(4)], "l": [0, 1, 0, 1]}).write_parquet(tmp_path / "u.parquet")
     assert read_unchanged(tmp_path / "u.parquet", label="l", limit=4).data.x.shape == (4, 3, 12, 12)
 

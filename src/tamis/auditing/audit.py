@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tamis.auditing.effort import Effort, check_asked, networks, plan_effort
-from tamis.auditing.folder import MARK, Kept, check, claim, finished, keep_outside
+from tamis.auditing.folder import MARK, Kept, check, claim, data_name, finished, keep_outside
 from tamis.auditing.prioritising import judge_prioritising
 from tamis.own.reading import Own, from_arrays, read
 from tamis.selection.cost import ASSUMED
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 WHOLE_MATRIX = 100  # classes up to which summary.json holds all of the transition; of 1,000 it would take 26 MB
+OPTIONS = re.compile(r'"(?:[^"\\]|\\.)*"|\b(label|text|embed|limit)=')
 LEAST_SHARE = 0.001  # of a class that bears another's label, from which on such a pair is listed instead
 
 
@@ -187,6 +188,16 @@ def _ours(summary: dict[str, Any]) -> bool:
     return isinstance(versions, dict) and versions.get("tamis") == metadata.version("tamis")
 
 
+def in_options(text: str) -> str:
+    """What a function says of ``label=``, the command says of ``--label``; what is quoted is a person's own.
+
+    Example:
+        >>> in_options('column "text=": name it as text=')
+        'column "text=": name it as --text'
+    """
+    return OPTIONS.sub(lambda found: f"--{found[1]}" if found[1] else found[0], text)
+
+
 def _own(data: Any, y: Any, names: Any, label: Any, text: Any, embed: Any, limit: Any, tell: Progress) -> Own:
     if y is not None:
         if label is not None or text is not None:
@@ -264,13 +275,18 @@ def _summary(
     stopped = (
         () if finished else ("It was stopped after the first run: the ranking is nearly as good, the rate may be low.",)
     )
+    spoken: Callable[[str], str] = in_options if command else str
+    refit = ("refit=, or more minutes for an audit", "give it more minutes")  # of which an audit has the second alone
+    missing = [line.replace(*refit) for line in verdicts.missing]
     return {
         "title": title,
+        "data": data_name(own.digest),
         "examples": table.height,
         "classes": len(own.names),
         "kind": own.kind,
         "noise_rate": verdicts.noise_rate,
         "noise_interval": None if verdicts.interval is None else list(verdicts.interval),
+        "agreement": None if verdicts.agreement is None else list(verdicts.agreement),
         "flagged": int(table["flagged"].sum()),
         "fdr": verdicts.fdr,
         "kinds": dict(sorted(table["kind"].value_counts().iter_rows())),
@@ -279,8 +295,8 @@ def _summary(
             for i, name in enumerate(own.names)
         ],
         **_transition(verdicts.transition, own.names),
-        "missing": [*stopped, *verdicts.missing],
-        "skipped": [list(pair) for pair in own.skipped],
+        "missing": [*stopped, *map(spoken, missing)],
+        "skipped": [[source, spoken(why)] for source, why in own.skipped],
         "prioritisation": prioritising.as_dict(),
         "effort": effort.as_dict(),
         "costs": {"epochs": ASSUMED.cost(evidence.costs, len(evidence.label)), "seconds": round(seconds, 1)},

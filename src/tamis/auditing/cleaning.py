@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tamis.auditing.copies import Staying, copy_of
-from tamis.auditing.folder import read_mark
+from tamis.auditing.copies import copy_of, free
+from tamis.auditing.folder import data_name, read_mark
+from tamis.auditing.staying import Staying
 from tamis.own.base import some
 from tamis.report.audit import protected, unprotected
 from tamis.study.record import write_whole
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 WHAT = ("accept", "reject", "relabel", "drop")
 COLUMNS = ["index", "source", "decision", "label"]
+OF = "data"
+"""The column of an export that names the data which were decided about; a list that is made by hand needs none."""
 
 
 class Decision(NamedTuple):
@@ -49,28 +52,40 @@ def settle(out: Path) -> tuple[pl.DataFrame, tuple[str, ...]]:
         raise TamisError(f"{out} holds no verdicts that can be read ({error}); run the audit first.") from error
 
 
-def read_decisions(path: Path, table: pl.DataFrame, names: Sequence[str]) -> dict[int, Decision]:
+def read_decisions(
+    path: Path, table: pl.DataFrame, names: Sequence[str], data: str | None = None
+) -> dict[int, Decision]:
     """Decisions as the page exports them, checked against the audit that they are about.
 
+    Args:
+        path: the export. table, names: of the audit, as :func:`settle` gives them.
+        data: the digest of the audited data; decisions that name other data are refused then.
+
     Raises:
-        TamisError: no such file, other columns, an index, a source or a class that is not of this audit, a decision
-            that does not exist, or two about one example; the row is named.
+        TamisError: no such file, other columns, other data, an index, a source, a class or a given label that is not
+            of this audit, a decision that does not exist, or two about one example; the row is named.
     """
     try:
         rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
     except (OSError, UnicodeError, csv.Error) as error:
         raise TamisError(f"--apply {path} cannot be read as CSV: {error}.") from error
-    if not rows or rows[0] != COLUMNS:
+    if not rows or rows[0] not in (COLUMNS, [*COLUMNS, OF]):
         raise TamisError(f"--apply {path} must have the columns {', '.join(COLUMNS)}, as the page exports them.")
+    width = len(rows[0])
     sources, found = table["source"].to_list(), {}
-    suggested = table["suggested_name"].to_list()
+    suggested, given = table["suggested_name"].to_list(), table["label_name"].to_list()
     for number, row in enumerate(rows[1:], 2):
         where = f"row {number} of {path}"
         if not row:
             continue
-        if len(row) != len(COLUMNS):
-            raise TamisError(f"{where} has {len(row)} cells instead of {len(COLUMNS)}.")
-        index, source, what, label = row
+        if len(row) != width:
+            raise TamisError(f"{where} has {len(row)} cells instead of {width}.")
+        index, source, what, label, *of = row
+        if data and any(of) and of != [data_name(data)]:
+            raise TamisError(
+                f"{where} was decided about other data ({of[0][:30]!r}) than this audit's ({data_name(data)!r}); "
+                "apply it to the audit whose page exported it."
+            )
         if not re.fullmatch("[0-9]{1,18}", index) or int(index) >= table.height:
             raise TamisError(f"{where}: there is no example {index[:20]!r}; this audit has 0..{table.height - 1}.")
         at = int(index)
@@ -83,6 +98,10 @@ def read_decisions(path: Path, table: pl.DataFrame, names: Sequence[str]) -> dic
         label = unprotected(label)
         if what == "accept":
             label = label or suggested[at] or ""
+        if what == "reject" and label and label != given[at]:
+            raise TamisError(
+                f"{where}: example {at} has the label {given[at]!r} and not {label!r}: the audit of other data?"
+            )
         if what in ("accept", "relabel") and label not in names:
             raise TamisError(f"{where}: there is no class {label!r}; there are {some(names, 8)}.")
         found[at] = Decision(what, label)
@@ -102,9 +121,11 @@ def clean(
         What was written, in words.
 
     Raises:
-        TamisError: a copy was asked for of data that cannot be copied or have changed, or there is one already; then
-            nothing is written.
+        TamisError: a copy is there already, which would not agree with a new list; or one was asked for of data that
+            cannot be copied or have changed. Nothing is written then.
     """
+    place = out / "cleaned"
+    free(place)
     given = table["label_name"].to_list()
     if decisions is None:
         decisions = {i: Decision("drop", "") for i in table.filter("flagged")["index"].to_list()}
@@ -120,7 +141,6 @@ def clean(
         for made in [decisions.get(i)]
         if made is None or made.what != "drop"
     ]
-    place = out / "cleaned"
     write_copy = copy_of(Path(data).expanduser(), place, label, table, kept) if copy else None
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

@@ -1,13 +1,14 @@
 """A corrected copy of a person's data: what it can be made of, whether that is still what was audited, and the copy.
 
 Nothing in a copy is written anew but the labels that were changed, and each of those becomes the stored label of an
-example that bears the name already: ``007`` stays ``007``, a boolean stays one. The source is only read.
+example that bears the name already: ``007`` stays ``007``, a boolean stays one. What was not audited stays as it was:
+nobody has dropped it. The source is only read.
 """
 
 from __future__ import annotations
 
 import io
-import os
+import re
 import shutil
 import zipfile
 import zlib
@@ -20,32 +21,44 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tamis.own.arrays import Y_KEYS
-from tamis.own.base import printable, quoted, reason
-from tamis.own.folder import class_root, holds_classes, is_folder, visible, walk
+from tamis.auditing.copied_pictures import copy_pictures
+from tamis.auditing.staying import Staying, changed, not_audited
+from tamis.own.arrays import X_KEYS, Y_KEYS
+from tamis.own.base import quoted, reason, some
+from tamis.own.folder import class_root, holds_classes
 from tamis.own.hub import is_saved
 from tamis.own.labels import label_texts
 from tamis.own.pictured import picture_column
-from tamis.own.rows import Table, damage, rows
-from tamis.own.table import SUFFIXES, given_labels, open_table, separator_of
+from tamis.own.records import fields, meant, records
+from tamis.own.rows import Table, damage
+from tamis.own.table import SUFFIXES, labels_of, open_table, separator_of
 from tamis.study.record import write_whole
 from tamis.types import TamisError
 
 if TYPE_CHECKING:
     import polars as pl
 
-Write = Callable[[], Path]
+Write = Callable[[], str]
+NAMES = ("data", "data.npz", *(f"data{suffix}" for suffix in SUFFIXES))
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "val": "val", "valid": "val",
+          "validation": "val", "dev": "dev", "eval": "eval", "holdout": "holdout", "heldout": "holdout"}  # fmt: skip
+"""Words within an array's name that say of which part of the data it is."""
 
 
-@dataclass(frozen=True)
-class Staying:
-    """An example that stays, as a row of ``kept.csv``: ``given`` is what its label was."""
+def free(place: Path) -> None:
+    """Refuse where a copy is there already: a new list of what is kept, or a new copy, would not agree with the old.
 
-    index: int
-    source: str
-    label: str
-    given: str
-    decision: str
+    Args:
+        place: the folder ``cleaned``.
+
+    Raises:
+        TamisError: naming the copy.
+    """
+    for name in NAMES:
+        if (place / name).exists():
+            raise TamisError(
+                f"{place / name} is there already; move it away first, or it and a new kept.csv would not agree."
+            )
 
 
 def check_copy(data: Path, place: Path, label: str | None, text: str | None = None) -> None:
@@ -60,12 +73,11 @@ def check_copy(data: Path, place: Path, label: str | None, text: str | None = No
     import polars as pl
 
     kind = _kind(data, label)
+    free(place)
     with _read(data):
-        if kind == "pictures":
-            _free(place / "data")
-        elif kind == "arrays":
+        if kind == "arrays":
             _members(data, label)
-        else:
+        elif kind == "table":
             table, label = _table(data, label)
             column = picture_column(table, label) if text is None else None
             if column is not None and table.types[column] == pl.String:
@@ -73,23 +85,28 @@ def check_copy(data: Path, place: Path, label: str | None, text: str | None = No
 
 
 def copy_of(data: Path, place: Path, label: str | None, verdicts: pl.DataFrame, kept: Sequence[Staying]) -> Write:
-    """What writes the copy into ``place``, of data that were seen to be those of the audit; returns its path then.
+    """What writes the copy into ``place``, of data that were seen to be those of the audit; says then what it is.
 
     Args:
         data: the data's path. place: the folder ``cleaned``. label: as the audit was told. verdicts: its table.
-        kept: what stays.
+        kept: what stays of the audited examples.
 
     Raises:
-        TamisError: a kind of data of which no copy is made, data that have changed, or a copy is there already.
+        TamisError: a kind of data of which no copy is made, or data that have changed.
     """
     kind = _kind(data, label)
     if kind != "pictures" and not verdicts["source"].str.contains("^row [0-9]+$").all():
         raise TamisError(_by_path(data))
     with _read(data):
         if kind == "pictures":
-            return _copy_pictures(data, place / "data", kept)
-        rows_of = _rows_of(verdicts, kept)
-        return (_copy_arrays if kind == "arrays" else _copy_table)(data, place, label, rows_of)
+            return copy_pictures(data, place / "data", verdicts["source"].to_list(), kept)
+        content, said = (_of_arrays if kind == "arrays" else _of_table)(data, label, _decided(verdicts, kept))
+    return partial(_write, place / f"data{data.suffix.lower()}", content, said)
+
+
+def _write(target: Path, content: bytes, said: str) -> str:
+    write_whole(target, content)
+    return f"{target}{said}"
 
 
 def _kind(data: Path, label: str | None) -> Literal["pictures", "table", "arrays"]:
@@ -132,84 +149,42 @@ def _by_path(data: Path) -> str:
     )
 
 
-def _changed(data: Path) -> TamisError:
-    return TamisError(f"the data in {data} have changed since the audit; run it again.")
+# ---- Rows of a table or of arrays
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Rows of a table or of arrays: the audited ones with the labels that they had, and those that stay.
+class _Decided:
+    """What was decided of rows.
 
-    ``labels``: for each that stays, the row whose label it gets: its own, or the first that bears the name.
+    Attributes:
+        audited, given: the rows that were audited, and the labels that they had. gone: those that were dropped.
+        bearer: of a row that is relabeled, the first row that bears its new label.
     """
 
     audited: list[int]
     given: list[str]
-    kept: list[int]
-    labels: list[int]
+    gone: set[int]
+    bearer: dict[int, int]
+
+    def checked(self, data: Path, found: Sequence[str | None]) -> tuple[list[int], list[int], str]:
+        """Which of all rows stay, where each has its label from, and what is to be said; ``found`` are all labels.
+
+        Raises:
+            TamisError: the labels are not those that were audited.
+        """
+        if max(self.audited) >= len(found) or [found[i] for i in self.audited] != self.given:
+            raise changed(data)
+        stay = [row for row in range(len(found)) if row not in self.gone]
+        said = not_audited(len(found) - len(self.audited), "row")
+        return stay, [self.bearer.get(row, row) for row in stay], said
 
 
-def _rows_of(verdicts: pl.DataFrame, kept: Sequence[Staying]) -> _Rows:
+def _decided(verdicts: pl.DataFrame, kept: Sequence[Staying]) -> _Decided:
     at = [int(source.removeprefix("row ")) for source in verdicts["source"]]
     given = verdicts["label_name"].to_list()
-    bearer = dict(zip(reversed(given), reversed(at), strict=True))
-    labels = [at[one.index] if one.label == one.given else bearer[one.label] for one in kept]
-    return _Rows(at, given, [at[one.index] for one in kept], labels)
-
-
-def _check_labels(data: Path, found: Sequence[str | None], of: _Rows) -> None:
-    if max(of.audited) >= len(found) or [found[i] for i in of.audited] != of.given:
-        raise _changed(data)
-
-
-# ---- Pictures
-
-
-def _free(target: Path) -> None:
-    if target.exists():
-        raise TamisError(f"{target} is there already; move it away before another copy is made.")
-
-
-def _copy_pictures(data: Path, target: Path, kept: Sequence[Staying]) -> Write:
-    _free(target)
-    root = class_root(data)[0]
-    there = {
-        name: (path, printable(entry.name))
-        for entry in visible(root)
-        if is_folder(entry)
-        for path, name in walk(entry.path, entry.name, root.resolve(), [])
-    }
-    if any(there.get(one.source, ("", None))[1] != one.given for one in kept):
-        raise _changed(data)
-    return partial(_write_pictures, [(Path(there[one.source][0]), one.label) for one in kept], target)
-
-
-def _write_pictures(kept: Sequence[tuple[Path, str]], target: Path) -> Path:
-    """Every picture in the folder of its class; all of them, or none."""
-    part = target.with_name(f".{target.name}.part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)  # left by one that was killed
-        part.mkdir(parents=True)
-        for origin, label in kept:
-            to, others = part / os.path.basename(label) / origin.name, 1
-            to.parent.mkdir(exist_ok=True)
-            while to.exists():  # of the same name, from another class or from deeper in this one
-                others += 1
-                to = to.with_name(f"{origin.stem}_{others}{origin.suffix}")
-            shutil.copy2(origin, to)
-        part.rename(target)
-    except BaseException as error:
-        shutil.rmtree(part, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise TamisError(
-                f"the copy {target} could not be made ({reason(error)}), and nothing of it stays; mend that, and run "
-                "the same command again."
-            ) from error
-        raise
-    return target
-
-
-# ---- Tables
+    first = dict(zip(reversed(given), reversed(at), strict=True))
+    gone = set(at) - {at[one.index] for one in kept}
+    return _Decided(at, given, gone, {at[one.index]: first[one.label] for one in kept if one.label != one.given})
 
 
 def _table(data: Path, label: str | None) -> tuple[Table, str]:
@@ -221,37 +196,51 @@ def _table(data: Path, label: str | None) -> tuple[Table, str]:
     return table, label
 
 
-def _copy_table(data: Path, place: Path, label: str | None, of: _Rows) -> Write:
-    table, label = _table(data, label)
-    found = [name for part in rows(table, [label]) for name in given_labels(part[label], None, str(data))]
-    _check_labels(data, found, of)
-    return partial(_write_table, data, place / f"data{data.suffix.lower()}", label, of)
-
-
-def _write_table(data: Path, target: Path, label: str, of: _Rows) -> Path:
+def _of_table(data: Path, label: str | None, of: _Decided) -> tuple[bytes, str]:
     import polars as pl
 
-    content = io.BytesIO()
-    with _read(data):
-        if data.suffix.lower() == ".parquet":
-            frame = pl.read_parquet(data, glob=False)
+    table, label = _table(data, label)
+    stay, labels, said = of.checked(data, labels_of(table, label))
+    if table.as_written is not None:
+        return _records(data, list(table.types).index(label), table.as_written(label).to_list(), stay, of.bearer), said
+    frame, content = pl.read_parquet(data, glob=False), io.BytesIO()
+    frame[stay].with_columns(frame[label][labels]).write_parquet(content)
+    return content.getvalue(), said
+
+
+def _records(data: Path, column: int, written: list[str | None], stay: list[int], bearer: dict[int, int]) -> bytes:
+    """The bytes of a text file as they are, without the lines that go, and with another line's cell for a new label."""
+    content, separator = data.read_bytes(), separator_of(data, str(data)).encode()
+    (_, body), *lines = records(content)
+
+    def cells(row: int) -> tuple[list[bytes], bytes]:
+        return fields(content[slice(*lines[row])], separator)
+
+    told = len(lines) == len(written)
+    for row, value in enumerate(written if told else ()):
+        found = cells(row)[0][column : column + 1]
+        told = told and (value is None or (len(found) == 1 and meant(found[0]) == value))
+    if not told:
+        raise TamisError(
+            f"the lines of {data} cannot be told apart with certainty, so no corrected copy is made; save it anew as "
+            "plain CSV, and audit that."
+        )
+    parts = [content[:body]]
+    for row in stay:
+        if row in bearer:
+            own, end = cells(row)
+            own[column] = cells(bearer[row])[0][column]
+            parts.append(separator.join(own) + end)
         else:
-            separator = separator_of(data, str(data))
-            frame = pl.read_csv(data, separator=separator, infer_schema=False, glob=False)  # every cell as it stands
-    part = frame[of.kept].with_columns(frame[label][of.labels])
-    if data.suffix.lower() == ".parquet":
-        part.write_parquet(content)
-    else:
-        part.write_csv(content, separator=separator)
-    write_whole(target, content.getvalue())
-    return target
+            parts.append(content[slice(*lines[row])])
+    return b"".join(parts)
 
 
 # ---- Arrays
 
 
-def _members(data: Path, label: str | None) -> tuple[str, set[str]]:
-    """The member that holds the labels, and all that hold one entry for each example."""
+def _members(data: Path, label: str | None) -> tuple[str, set[str], list[str]]:
+    """The member that holds the labels, those that are cut with it, and those as long that are of another split."""
     with zipfile.ZipFile(data) as pack:
         heads = {}
         for name in pack.namelist():
@@ -261,14 +250,29 @@ def _members(data: Path, label: str | None) -> tuple[str, set[str]]:
     key = next((f"{key}.npy" for key in ((label,) if label else Y_KEYS) if f"{key}.npy" in heads), None)
     if key is None or not heads[key][0]:
         raise TamisError(f"--label must name the array of labels in {data} for a corrected copy.")
-    cut = {name for name, (shape, _) in heads.items() if shape[:1] == heads[key][0][:1]}
+    audited = {key, *[f"{name}.npy" for name in X_KEYS if f"{name}.npy" in heads][:1]}
+    ours = set().union(*(_splits(name) for name in audited))
+    as_long = {name for name, (shape, _) in heads.items() if shape[:1] == heads[key][0][:1]}
+    cut = audited | {name for name in as_long if _splits(name) <= ours}
     for name in sorted(cut):
         if heads[name][1].hasobject:
             raise TamisError(
                 f"{data}: array {quoted(name[:-4])} holds a Python object for each example, which is never unpickled, "
                 "so no corrected copy can be made; leave --copy out, or save it as a plain array."
             )
-    return key, cut
+    return key, cut, sorted(name[:-4] for name in as_long - cut)
+
+
+def _splits(member: str) -> set[str]:
+    """The splits that an array's name marks by one of its words: ``x_test``, ``valLabels``, ``ytrain``.
+
+    Example:
+        >>> [sorted(_splits(name)) for name in ("X_test.npy", "valLabels.npy", "ytrain.npy", "latest_values.npy")]
+        [['test'], ['val'], ['train'], []]
+    """
+    name = re.sub("(?i)(hold|held)[-_ ]out", r"\1out", member.removesuffix(".npy"))
+    words = [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", name)]
+    return {SPLITS[part] for word in words for part in (word, re.sub("^[xy]", "", word)) if part in SPLITS}
 
 
 def _head(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -278,23 +282,19 @@ def _head(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _copy_arrays(data: Path, place: Path, label: str | None, of: _Rows) -> Write:
-    key, cut = _members(data, label)
-    with zipfile.ZipFile(data) as pack, pack.open(key) as stream:
-        _check_labels(data, label_texts(np.lib.format.read_array(stream), str(data)), of)
-    return partial(_write_arrays, data, place / "data.npz", key, cut, of)
-
-
-def _write_arrays(data: Path, target: Path, key: str, cut: set[str], of: _Rows) -> Path:
+def _of_arrays(data: Path, label: str | None, of: _Decided) -> tuple[bytes, str]:
     """What has one entry for each example is cut to those that stay; everything else is taken over as it lies."""
+    key, cut, whole = _members(data, label)
     content = io.BytesIO()
-    with _read(data), zipfile.ZipFile(data) as old, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as new:
+    with zipfile.ZipFile(data) as old, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as new:
+        with old.open(key) as stream:
+            stay, labels, said = of.checked(data, label_texts(np.lib.format.read_array(stream), str(data)))
         for name in old.namelist():
             with old.open(name) as stream, new.open(name, "w", force_zip64=True) as out:
                 if name in cut:
                     array = np.lib.format.read_array(stream)
-                    np.lib.format.write_array(out, array[of.labels if name == key else of.kept], allow_pickle=False)
+                    np.lib.format.write_array(out, array[labels if name == key else stay], allow_pickle=False)
                 else:
                     shutil.copyfileobj(stream, out)
-    write_whole(target, content.getvalue())
-    return target
+    said += f"; {some(whole, 4)}, of another split, {'is' if len(whole) == 1 else 'are'} as before" if whole else ""
+    return content.getvalue(), said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -96,8 +97,8 @@ def plan_effort(
 
 def check_asked(minutes: float, model: str) -> None:
     """Refuse what is asked for wrongly whatever the data are, so that nobody waits for them to be read first."""
-    if not minutes > 0:
-        raise TamisError(f"--minutes is {minutes:g}, but an audit needs some time: above 0, such as 10.")
+    if not 0 < minutes < math.inf:
+        raise TamisError(f"--minutes is {minutes:g}, but an audit needs some time, and an end: above 0, such as 10.")
     known = ("auto", *WIDTHS)
     if model not in known:
         near = difflib.get_close_matches(model, known, 1, cutoff=0)[0]

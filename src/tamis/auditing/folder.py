@@ -108,6 +108,16 @@ def finished(out: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
         return None
 
 
+def data_name(digest: str) -> str:
+    """What a page's export calls the data of that digest; no spreadsheet takes it for a number.
+
+    Example:
+        >>> data_name("0123456789e5" + 52 * "0")
+        'sha256-0123456789e50000'
+    """
+    return f"sha256-{digest[:16]}"
+
+
 def read_mark(out: Path) -> dict[str, Any]:
     """What an audit's folder says of itself."""
     if not (out / MARK).exists():

@@ -6,6 +6,8 @@ and networks that did not train on an example are wrong about it in ways that th
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -231,8 +233,21 @@ def _slope(odds: np.ndarray, q: np.ndarray, low: float, high: float) -> tuple[fl
     return float(np.exp(log_a)), 1 / (1 + np.exp(-np.clip(np.exp(log_a) * odds + b, -40, 40)))
 
 
-def agreement(views: Tensor, fold: Tensor) -> float:
-    """The share of examples of which the network that never trained on them says the same class as those that did.
+class Agreement(NamedTuple):
+    """The ``share`` of examples on which networks agree, and what it would be by ``chance``, from how often each says
+    each class."""
+
+    share: float
+    chance: float
+
+    @property
+    def beyond(self) -> float:
+        """How far the share lies on the way from chance to all: 0 by chance, and where all say one class; 1 always."""
+        return (self.share - self.chance) / (1 - self.chance) if self.chance < 1 else 0.0
+
+
+def agreement(views: Tensor, fold: Tensor) -> Agreement:
+    """On how many examples the network that never trained on them says the same class as those that did.
 
     Low where networks learnt each example by heart and little of what examples have in common.
 
@@ -240,21 +255,26 @@ def agreement(views: Tensor, fold: Tensor) -> float:
         views: ``[F, N, K]``, what each of F networks says. fold: ``[N]`` int64, which of them did not train on it.
 
     Returns:
-        In [0, 1]; 1 where there is nobody to disagree.
+        Both shares in [0, 1]; 1 and 0 where there is nobody to disagree.
 
     Example:
         >>> views = torch.tensor([[[2.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]])
-        >>> agreement(views, torch.tensor([0, 1]))
-        0.5
+        >>> found = agreement(views, torch.tensor([0, 1]))
+        >>> found, found.beyond
+        (Agreement(share=0.5, chance=0.5), 0.0)
 
     Fails when: all networks make the same mistake: then they agree on it.
+
+    Reference: beyond chance: Cohen 1960, kappa.
     """
     count, n = views.shape[:2]
     if count < 2 or n == 0:
-        return 1.0
+        return Agreement(1.0, 0.0)
     said, own = views.float(), fold[None, :, None] == torch.arange(count, device=fold.device)[:, None, None]
     outside = torch.where(own, said, 0.0).sum(0).argmax(1)
-    return float((outside == torch.where(own, 0.0, said).sum(0).argmax(1)).double().mean())
+    inside = torch.where(own, 0.0, said).sum(0).argmax(1)
+    shares = [torch.bincount(of, minlength=views.shape[2]).double() / n for of in (outside, inside)]
+    return Agreement(float((outside == inside).double().mean()), float((shares[0] * shares[1]).sum()))
 
 
 def confusion(probabilities: Tensor) -> Tensor:

@@ -32,14 +32,14 @@ class Duplicates(NamedTuple):
     searched: bool
 
 
-def find_duplicates(x: Tensor) -> Duplicates:
+def find_duplicates(x: Tensor, exact: Tensor | None = None) -> Duplicates:
     """The most alike other example of each: exact copies by their numbers, near ones among nearest neighbours.
 
     The distance is Euclidean; of pictures ``[N, C, H, W]`` it is the least over shifts by a pixel, of what overlaps,
     per pixel. A distance below .13 of the median is a near duplicate.
 
     Args:
-        x: ``[N, ...]`` floating, finite.
+        x: ``[N, ...]`` floating, finite. exact: what :func:`exact_copies` says of them, where that is known.
 
     Raises:
         TamisError: as for :func:`~tamis.observe.neighbours.nearest`.
@@ -59,10 +59,8 @@ def find_duplicates(x: Tensor) -> Duplicates:
     n = len(x)
     if n < 2:
         raise TamisError(f"duplicates need at least two examples, and there are {n}.")
-    if not x[0].numel():
-        raise TamisError(f"duplicates are sought by numbers, and inputs of shape {list(x.shape)} have none.")
     x = x.detach().cpu().float()
-    exact = _exact(x)
+    exact = exact_copies(x) if exact is None else exact
     if n > EXACT_LIMIT and not faiss_is_there():
         return Duplicates(torch.where(exact >= 0, 0.0, torch.inf).double(), exact, False)
     wide = min(CANDIDATES, n - 1)
@@ -78,11 +76,18 @@ def find_duplicates(x: Tensor) -> Duplicates:
     return Duplicates(torch.where(found, 0.0, best.values / unit), torch.where(found, exact, other), True)
 
 
-def _exact(x: Tensor) -> Tensor:
-    """``[N]`` the first other example with the same numbers, -1 where there is none."""
+def exact_copies(x: Tensor) -> Tensor:
+    """``[N]`` the first other example with the same numbers (as float32), -1 where there is none.
+
+    Example:
+        >>> exact_copies(torch.tensor([[1.0], [2.0], [1.0], [1.0]])).tolist()
+        [2, -1, 0, 0]
+    """
     import numpy as np
 
-    flat = np.ascontiguousarray((x.flatten(1) + 0.0).numpy())  # -0 is 0
+    if len(x) and not x[0].numel():
+        raise TamisError(f"duplicates are sought by numbers, and inputs of shape {list(x.shape)} have none.")
+    flat = np.ascontiguousarray((x.detach().cpu().float().flatten(1) + 0.0).numpy())  # -0 is 0
     rows = flat.view(np.dtype((np.void, flat.dtype.itemsize * flat.shape[1]))).ravel()
     _, first, group = np.unique(rows, return_index=True, return_inverse=True)
     lead, at = torch.from_numpy(first)[torch.from_numpy(group.ravel())], torch.arange(len(x))

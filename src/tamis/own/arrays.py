@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from tamis.own.base import Own, OwnKind, Shown, digest_of, quoted, reason, room, some, standardise_
-from tamis.own.labels import chosen, classes_of, label_texts
+from tamis.own.labels import chosen, classes_of, label_texts, without_lonely
 from tamis.own.pictures import as_image, png, shown_file, thumbnail
 from tamis.types import Arrays, TamisError
 
@@ -209,8 +209,10 @@ def from_stored(
         raise TamisError(f"{where}: {x.shape[0]:,} examples, but {len(texts):,} labels; each needs one.")
     if names is not None:
         texts = _named(texts, names, where)
+    unread = [(i, "has no label") for i, text in enumerate(texts) if text is None]
+    texts, alone = without_lonely(texts)
+    skipped = tuple((f"row {i}", why) for i, why in unread + alone)
     kept = chosen(texts, limit, where)
-    skipped = tuple((f"row {i}", "has no label") for i, text in enumerate(texts) if text is None)
     sources = tuple(f"row {i}" for i in kept)
     y, classes = classes_of([texts[i] or "" for i in kept], sources, where, names or ())
     raw, small = (_features(x, kept), ()) if len(x.shape) == 2 else _pictures(x, kept, side)

@@ -64,8 +64,8 @@ class Own:
         names: ``K`` class names, as they stand in the data, in the order of ``y``; numbers are sorted as numbers.
         sources: ``N`` places, one per example: the path within the folder, or "row 17" (counted from 0).
         kind: what an example is.
-        skipped: (source, why) of everything that was found and not read: files, rows without a label, and columns
-            (source ``column "name"``).
+        skipped: (source, why) of everything that was found and not read: files, rows without a label, columns
+            (source ``column "name"``), and cells (source ``cells of column "name"``).
         shown: how an example is shown.
         digest: SHA-256 in hexadecimal of what was read, before normalisation: equal for equal data on any machine. Of
             texts their embeddings are part of it: another model makes other data of them.

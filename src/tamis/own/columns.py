@@ -5,9 +5,11 @@ numbers, booleans         less their mean, over their standard deviation
 dates, times, durations   the same, of the number that stands for them
 missing numbers           the mean, and one more column that says where they were missing; NA, N/A, ?, - and the like
                           are missing in a column that holds numbers otherwise
-text, categories          one column for each of the 50 most frequent levels that hold at least two rows and one row
+text that is numbers      where at least 95 % of the cells that are not missing, and most of the values that differ, are
+                          numbers, the column is numbers; the few other cells are missing, and named
+other text, categories    one column for each of the 50 most frequent levels that hold at least two rows and one row
                           in a thousand; "other" for the rest, and one more column where any are missing
-lists of one length       one column per place (embeddings)
+lists of one length       one column per place (embeddings); a row without one is left out where 95 % have one
 ========================  ==========================================================================================
 
 Columns of 0 and 1 are divided by at least .1, so that a level of one row in a thousand is not thirty times as loud as
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MOST_LEVELS = 50
+SLIPS = 20  # one cell of so many may be of another kind than the rest: it is a slip, and not what the column holds
 _QUIET = 0.1
 ABSENT = ("na", "n/a", "#n/a", "nan", "null")
 """How programs write a missing value, in lower case."""
@@ -34,15 +37,18 @@ MARKS = ("", *ABSENT, "none", "missing", "?", "-", ".")
 """What stands for a missing value among numbers; among texts "none" or "-" may well be a value."""
 
 
-def to_numbers(series: pl.Series, label: np.ndarray, rows: np.ndarray, where: str) -> tuple[list[np.ndarray], str]:
+def to_numbers(
+    series: pl.Series, label: np.ndarray, rows: np.ndarray, where: str, decimal_comma: bool = False
+) -> tuple[list[np.ndarray], str]:
     """A column as standardised columns, or nothing and why it is left out.
 
     Args:
         series: ``N`` values. label: ``[N]`` int64, the classes; a column that merely spells them out is left out.
         rows: ``[N]`` int64, where each value stands in the file; a column that merely counts them is left out.
+        decimal_comma: whether a text such as 0,5 is a number, too.
 
     Returns:
-        Float32 arrays ``[N]``, and the reason if there is none.
+        Float32 arrays ``[N]``; if there is none, the reason; else which cells of it are not read, or nothing.
 
     Raises:
         TamisError: if a number is infinite.
@@ -54,10 +60,14 @@ def to_numbers(series: pl.Series, label: np.ndarray, rows: np.ndarray, where: st
         [[-1.22, 0.0, 1.22], [-0.71, 1.41, -0.71]]
         >>> to_numbers(pl.Series("id", range(100, 120)), np.arange(20) % 2, np.arange(20), "t")
         ([], 'only counts the rows')
+        >>> to_numbers(pl.Series("a", ["1.5"] * 20 + ["2"] * 20 + ["n.k."]), np.arange(41) % 2, np.arange(41), "t")[1]
+        '1 of 41 is no number, and is read as missing: "n.k." in row 40'
     """
     import polars as pl
 
-    series = _numbers_in(series) if series.dtype == pl.String else series
+    unread = ""
+    if series.dtype == pl.String:
+        series, unread = _numbers_in(series, rows, decimal_comma)
     kind = series.dtype
     if kind.is_nested():
         return _places(series, where)
@@ -68,9 +78,11 @@ def to_numbers(series: pl.Series, label: np.ndarray, rows: np.ndarray, where: st
     if not kind.is_float() and _spells_out(series, label):
         return [], "says the same as the label, one for one"
     if kind.is_numeric() or kind.is_temporal() or kind == pl.Boolean:
-        if kind.is_integer() and len(series) >= 10 and series.null_count() == 0 and _counts(series, rows):
+        whole = kind.is_integer() and series.null_count() == 0
+        if (whole or unread) and len(series) >= 10 and _counts(series, rows):
             return [], "only counts the rows"
-        return _number(series, rows, where)
+        columns, why = _number(series, rows, where)
+        return columns, why or unread
     return _levels(series.cast(pl.String))
 
 
@@ -85,21 +97,37 @@ def _spells_out(series: pl.Series, label: np.ndarray) -> bool:
 
 
 def _counts(series: pl.Series, rows: np.ndarray) -> bool:
-    """Whether the values are the rows' numbers, from whatever start."""
+    """Whether the values, where there are any, are the rows' numbers, from whatever start."""
     import polars as pl
 
+    there = series.is_not_null()
+    series, rows = series.filter(there), rows[there.to_numpy()]
     counted = (series - series[:1]).cast(pl.Float64).to_numpy()  # whole numbers first: beyond 2^53 floats have gaps
-    return bool((counted == rows - rows[0]).all())
+    return bool((counted == rows - rows[:1]).all())
 
 
-def _numbers_in(series: pl.Series) -> pl.Series:
-    """A text column as numbers, if it holds nothing but numbers and marks for missing ones; else as it is."""
+def _numbers_in(series: pl.Series, rows: np.ndarray, decimal_comma: bool) -> tuple[pl.Series, str]:
+    """A text column as numbers, if nearly all that it holds are numbers and marks for missing ones; else as it is.
+
+    Returns:
+        The column, and which of its cells are neither.
+    """
     import polars as pl
 
     plain = series.str.strip_chars()
     plain = plain.set(plain.str.to_lowercase().is_in(MARKS).fill_null(False), None)
     numbers = plain.cast(pl.Float64, strict=False)
-    return numbers if numbers.null_count() == plain.null_count() < len(plain) else series
+    if decimal_comma:  # a point among them is read above
+        numbers = numbers.fill_null(plain.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False))
+    odd = numbers.is_null() & plain.is_not_null()
+    held, other = plain.count(), int(odd.sum())
+    if other == 0 < held:
+        return numbers, ""
+    if SLIPS * other > held or 2 * plain.filter(odd).n_unique() >= plain.drop_nulls().n_unique():
+        return series, ""
+    first = odd.arg_true()[0]
+    are = "is no number, and is" if other == 1 else "are no numbers, and are"
+    return numbers, f"{other:,} of {held:,} {are} read as missing: {quoted(series[first])} in row {rows[first]}"
 
 
 def _number(series: pl.Series, rows: np.ndarray, where: str) -> tuple[list[np.ndarray], str]:
@@ -136,6 +164,27 @@ def _levels(series: pl.Series) -> tuple[list[np.ndarray], str]:
     return varying, "" if varying else "never varies"
 
 
+def without_list(series: pl.Series) -> np.ndarray:
+    """``[N]`` bool: the rows in which a column of lists of one length has none, if they are few; else none of them.
+
+    Lists are features that no mean could stand for, so such a row is left out rather than filled.
+
+    Example:
+        >>> import polars as pl
+        >>> without_list(pl.Series([[1.0, 2.0]] * 39 + [None])).nonzero()[0].tolist()
+        [39]
+    """
+    import polars as pl
+
+    inner = getattr(series.dtype, "inner", None)
+    if inner is None or not inner.is_numeric():
+        return np.zeros(len(series), bool)
+    lengths = series.cast(pl.List(inner)).list.len().fill_null(0)
+    absent = (lengths == 0).to_numpy()
+    few = SLIPS * absent.sum() <= len(series) and lengths.filter(lengths > 0).n_unique() == 1
+    return absent if few else np.zeros(len(series), bool)
+
+
 def _places(series: pl.Series, where: str) -> tuple[list[np.ndarray], str]:
     import polars as pl
 
@@ -143,9 +192,11 @@ def _places(series: pl.Series, where: str) -> tuple[list[np.ndarray], str]:
     if inner is None or not inner.is_numeric():
         return [], f"is of type {series.dtype}, which is not read"
     lists = series.cast(pl.List(inner))
-    lengths = lists.list.len()
-    if series.null_count() or lengths.n_unique() != 1 or not lengths[0]:
-        return [], "is a list whose length varies from row to row"
+    lengths = lists.list.len().fill_null(0)
+    if lengths.filter(lengths > 0).n_unique() != 1:
+        return [], "is a list whose length varies from row to row" if (lengths > 0).any() else "has no value"
+    if absent := int((lengths == 0).sum()):
+        return [], f"has no list in {absent:,} of {len(series):,} rows, and 95 % of them must have one"
     values = lists.explode()
     if values.null_count() or not values.is_finite().all():
         raise TamisError(f"{where}: a list in column {quoted(series.name)} has a value that is missing or not finite.")

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from tamis.own.base import Own, Progress, Shown, printable, reason, some
 from tamis.own.labels import chosen
-from tamis.own.pictures import SUFFIXES, decode, pictures, shown_file
+from tamis.own.pictures import SUFFIXES, decode, pictures, shown_file, without_lonely_ones
 from tamis.types import TamisError
 
+_UNREAD = frozenset(
+    {".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".tga", ".ico"}
+)
 _SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})
 
 
@@ -73,13 +76,20 @@ def walk(folder: str, inside: str, home: Path, skipped: list[tuple[str, str]]) -
         elif entry.is_dir():
             why = "is a link to a folder"
         elif not is_picture(entry):
-            why = "is no picture file"
+            why = _no_picture(entry.name)
         elif not entry.is_file():  # a pipe would be waited for
             why = "is no regular file"
         if why is None:
             yield entry.path, printable(name)
         else:
             skipped.append((printable(name), why))
+
+
+def _no_picture(name: str) -> str:
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in _UNREAD:
+        return f"is a {suffix[1:]} picture, which is not read; png, jpg, webp, bmp and gif are"
+    return "is no picture file"
 
 
 def holds_classes(folder: Path) -> bool:
@@ -123,11 +133,12 @@ def read_folder(folder: Path, side: int, limit: int | None, progress: Progress |
         raise TamisError(f"{where}: the folders {some([e.name for e in folders], 5)} hold no picture (png, jpg, …).")
     kept = chosen(labels, limit, where)
     decoded = decode(((int(i), found[i][0]) for i in kept), len(kept), side, where, progress)
+    gone = {labels[i] for i in kept} - {labels[i] for i in decoded.read}
+    decoded = without_lonely_ones(decoded, labels)
     skipped += [(found[i][1], why) for i, why in decoded.skipped]
     if not len(decoded.read):
         first = f"{found[decoded.skipped[0][0]][1]} {decoded.skipped[0][1]}"
         raise TamisError(f"{where}: none of {len(kept):,} picture files can be read ({first}).")
-    gone = {labels[i] for i in kept} - {labels[i] for i in decoded.read}
     skipped += [(name, "has no picture that can be read") for name in sorted(gone)]
     read = decoded.read.tolist()
     shown = Shown(picture=partial(shown_file, tuple(found[i][0] for i in read)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -70,6 +71,31 @@ def unmarked(labels: Sequence[str | None]) -> list[str | None]:
     return [None if label in marks else label for label in labels]
 
 
+def without_lonely(labels: Sequence[str | None]) -> tuple[list[str | None], list[tuple[int, str]]]:
+    """Labels without those that a single example bears: it can be neither held out nor compared.
+
+    All stay where leaving them out would mend nothing, and :func:`classes_of` says why: with fewer than two classes
+    left, or where so many are single that they look like numbers or identifiers.
+
+    Returns:
+        The labels, None in place of those, and (position, why) of each.
+
+    Example:
+        >>> without_lonely(["a", "b", None, "a", "c", "b"])
+        (['a', 'b', None, 'a', None, 'b'], [(4, 'is the only example of the class "c"')])
+    """
+    counts = Counter(label for label in labels if label is not None)
+    single = {label for label, count in counts.items() if count == 1}
+    if len(counts) - len(single) < 2 or _identifiers(len(single), len(counts)):
+        return list(labels), []
+    gone = [(i, f"is the only example of the class {quoted(x)}") for i, x in enumerate(labels) if x in single]
+    return [None if label in single else label for label in labels], gone
+
+
+def _identifiers(single: int, classes: int) -> bool:
+    return single > 10 and 2 * single > classes
+
+
 def chosen(labels: Sequence[str | None], limit: int | None, where: str) -> np.ndarray:
     """Which examples are read: those with a label, at most ``limit`` of them, in their own order.
 
@@ -120,8 +146,7 @@ def classes_of(
         ``y`` ``[N]`` int64 and ``K`` names.
 
     Raises:
-        TamisError: if there are fewer than two classes, or a class with one example: it can be neither held out nor
-            compared.
+        TamisError: if there are fewer than two classes, or a class with one example, see :func:`without_lonely`.
 
     Example:
         >>> y, names = classes_of(["10", "9", "10", "9"], ["a", "b", "c", "d"], "y")
@@ -136,21 +161,21 @@ def classes_of(
         raise TamisError(f"{where}: {what}; at least two classes are needed.")
     names = [name for name in order if name in counts] or sorted(counts, key=_order(counts))
     alone = [name for name in names if counts[name] == 1]
-    if len(alone) > 10:
+    if _identifiers(len(alone), len(names)):
         raise TamisError(
             f"{where}: {len(alone):,} of {len(names):,} classes have a single example, and two are needed; such labels "
             "look like numbers or identifiers: name another column, or leave these examples out."
         )
     if len(alone) > 1:
         raise TamisError(
-            f"{where}: the classes {some(alone, 5)} have one example each, and two are needed; "
-            "add examples, or leave these out."
+            f"{where}: the classes {some(alone, 5)} have one example each, and two are needed; add examples: without "
+            "these classes fewer than two are left."
         )
     if alone:
         place = sources[list(labels).index(alone[0])]
         raise TamisError(
-            f"{where}: the class {quoted(alone[0])} has one example ({place}), and two are needed; "
-            "add another, or leave it out."
+            f"{where}: the class {quoted(alone[0])} has one example ({place}), and two are needed; add another: "
+            "without this class fewer than two are left."
         )
     number = {name: k for k, name in enumerate(names)}
     return np.array([number[label] for label in labels], np.int64), tuple(names)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tamis.own.base import Own, Progress, Shown, printable, quoted
-from tamis.own.pictures import SUFFIXES, PictureFile, begins_as_picture, decode, pictures, shown_file
+from tamis.own.pictures import (
+    SUFFIXES,
+    PictureFile,
+    begins_as_picture,
+    decode,
+    pictures,
+    shown_file,
+    without_lonely_ones,
+)
 from tamis.own.rows import Table, rows
 from tamis.types import TamisError
 
@@ -87,6 +95,7 @@ def read_pictured(
             yield position, file
 
     decoded = decode(found(), len(kept), side, table.where, progress, keep=not paths)
+    decoded = without_lonely_ones(decoded, labels)
     skipped += [(places[i], why) for i, why in decoded.skipped]
     read = decoded.read.tolist()
     if not read:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from tamis.own.base import Own, Progress, Shown, Skipped, digest_of, reason, room, standardise_
-from tamis.own.labels import classes_of
+from tamis.own.labels import classes_of, without_lonely
 from tamis.types import Arrays
 
 if TYPE_CHECKING:
@@ -157,6 +157,21 @@ def decode(
         tuple(skipped),
         tuple(kept),
     )
+
+
+def without_lonely_ones(decoded: Decoded, labels: Sequence[str | None]) -> Decoded:
+    """Without the pictures that are the only ones of their class, since the others of it cannot be read.
+
+    Args:
+        labels: one for each file, at the positions that ``decoded`` speaks of.
+    """
+    stay, alone = without_lonely([labels[i] for i in decoded.read])
+    if not alone:
+        return decoded
+    at = [k for k, label in enumerate(stay) if label is not None]
+    gone = tuple((int(decoded.read[k]), why) for k, why in alone)
+    kept = tuple(decoded.kept[k] for k in at) if decoded.kept else ()
+    return Decoded(decoded.pixels[at], decoded.read[at], (*decoded.skipped, *gone), kept)
 
 
 def why_not(error: Exception) -> str:

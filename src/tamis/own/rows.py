@@ -23,6 +23,8 @@ class Table:
         parts: one function per file, from the wanted columns and the most rows (None: all) to those rows.
         folder: where the files lie that its rows may name.
         class_names: the names behind an integer column's values, by column, where the data state them.
+        as_written: of a text file, from a column to its cells as texts, as they stand there.
+        decimal_comma: whether numbers of a text file may be written with one.
     """
 
     where: str
@@ -30,6 +32,8 @@ class Table:
     parts: tuple[Callable[[Sequence[str], int | None], pl.DataFrame], ...]
     folder: Path
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    as_written: Callable[[str], pl.Series] | None = None
+    decimal_comma: bool = False
 
 
 def damage() -> tuple[type[BaseException], ...]:

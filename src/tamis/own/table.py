@@ -14,9 +14,10 @@ from torch import Tensor
 
 from tamis.own.arrays import MOST_COLUMNS
 from tamis.own.base import Own, OwnKind, Progress, Shown, digest_of, quoted, reason, room, some, standardise_
-from tamis.own.columns import to_numbers
-from tamis.own.labels import chosen, classes_of, label_texts, unmarked
+from tamis.own.columns import to_numbers, without_list
+from tamis.own.labels import chosen, classes_of, label_texts, unmarked, without_lonely
 from tamis.own.pictured import picture_column, read_pictured
+from tamis.own.records import ragged
 from tamis.own.rows import Table, damage, rows
 from tamis.types import Arrays, TamisError
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Embed = Callable[[list[str]], Tensor]
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _LONGEST = 500  # characters of a shown cell
+_PADDED = "^[+-]?0[0-9]"  # no number is written so: 007 is a name
 
 
 def open_table(path: Path, where: str) -> Table:
@@ -51,15 +53,30 @@ def open_table(path: Path, where: str) -> Table:
             frame = _read_csv(path, separator, 10_000)
         except pl.exceptions.ComputeError:  # a later row is of another type
             frame = _read_csv(path, separator, None)
-        return Table(where, frame.schema, (lambda columns, most: frame.select(columns)[:most],), path.parent)
+        names = frame.columns
+
+        def as_written(column: str) -> pl.Series:
+            at = [names.index(column)]  # of two columns of one name polars knows the second by another
+            return pl.read_csv(path, separator=separator, columns=at, infer_schema=False, glob=False).to_series()
+
+        parts = (lambda columns, most: frame.select(columns)[:most],)
+        comma = _decimal_comma(separator)
+        return Table(where, frame.schema, parts, path.parent, as_written=as_written, decimal_comma=comma)
     except damage() as error:
-        told = {
-            "utf-8": "it is not in UTF-8",
-            "more fields": "a line has more fields than the first",
-            "empty": "it is empty",
-        }
-        why = next((words for sign, words in told.items() if sign in str(error).lower()), reason(error))
-        raise TamisError(f"{where} cannot be read as a table ({why}).") from error
+        raise TamisError(f"{where} cannot be read as a table ({_why(path, where, error)}).") from error
+
+
+def _why(path: Path, where: str, error: BaseException) -> str:
+    """What is wrong with a table, in words; of a line that is too long, where it stands, which polars does not tell."""
+    said = str(error).lower()
+    if "more fields" in said:
+        found = ragged(path.read_bytes(), separator_of(path, where).encode())
+        if found is None:
+            return "a line has more fields than the first"
+        line, fields, wanted = found
+        return f"line {line:,} has {fields:,} fields, and the header has {wanted:,}"
+    told = {"utf-8": "it is not in UTF-8", "empty": "it is empty"}
+    return next((words for sign, words in told.items() if sign in said), reason(error))
 
 
 def _read_csv(path: Path, separator: str, looked_at: int | None) -> pl.DataFrame:
@@ -68,11 +85,16 @@ def _read_csv(path: Path, separator: str, looked_at: int | None) -> pl.DataFrame
     return pl.read_csv(
         path,
         separator=separator,
-        decimal_comma=separator == ";",  # the two go together; numbers with a point are seen later
+        decimal_comma=_decimal_comma(separator),  # numbers with a point are seen later
         infer_schema_length=looked_at,  # None looks at every row, which takes thrice as long
         try_parse_dates=True,
         glob=False,
     )
+
+
+def _decimal_comma(separator: str) -> bool:
+    """The two go together."""
+    return separator == ";"
 
 
 def separator_of(path: Path, where: str) -> str:
@@ -119,11 +141,12 @@ def read_table(
             raise TamisError(f"{where}: text= needs embed=, a function from a list of texts to a tensor [N, D].")
         if text == label:
             raise TamisError(f"{where}: column {quoted(text)} cannot be both the label and the text.")
-    parts = rows(table, [label])
-    labels = [found for part in parts for found in given_labels(part[label], table.class_names.get(label), where)]
+    labels = labels_of(table, label)
     labels = labels if label in table.class_names else unmarked(labels)
+    unread = [(i, "has no label") for i, found in enumerate(labels) if found is None]
+    labels, alone = without_lonely(labels)
+    skipped = [(f"row {i}", why) for i, why in unread + alone]
     kept = chosen(labels, limit, where)
-    skipped = [(f"row {i}", "has no label") for i, found in enumerate(labels) if found is None]
     present = [labels[i] or "" for i in kept]
     order = table.class_names.get(label, ())
     column = None if text is not None else picture_column(table, label)
@@ -149,7 +172,23 @@ def _there(table: Table, name: str, what: str) -> None:
         raise TamisError(f"{table.where} has no column {quoted(name)} for {what}=; {hint}")
 
 
-def given_labels(series: pl.Series, names: tuple[str, ...] | None, where: str) -> list[str | None]:
+def labels_of(table: Table, label: str) -> list[str | None]:
+    """Every row's label as text, None where it is missing.
+
+    Where a number of a text file has a leading zero, all stay as they are written there: 007, 07 and 7 are three names.
+
+    Raises:
+        TamisError: if the column cannot be the label, or the file is damaged.
+    """
+    parts = [part[label] for part in rows(table, [label])]
+    if table.as_written is not None and parts[0].dtype.is_numeric():
+        written = table.as_written(label)
+        parts = [written] if written.str.contains(_PADDED).any() else parts
+    names = table.class_names.get(label)
+    return [found for part in parts for found in _given_labels(part, names, table.where)]
+
+
+def _given_labels(series: pl.Series, names: tuple[str, ...] | None, where: str) -> list[str | None]:
     """A label column as texts, None where it is missing; ``names`` are those of its numbers, where it has some."""
     import polars as pl
 
@@ -168,7 +207,7 @@ def _examples(
     text: str | None,
     embed: Embed | None,
     kept: np.ndarray,
-    present: list[str],
+    labels: list[str],
     skipped: list[tuple[str, str]],
     order: Sequence[str],
 ) -> Own:
@@ -180,24 +219,23 @@ def _examples(
     except damage() as error:
         raise TamisError(f"{where}: its files do not hold the same columns ({reason(error)}).") from error
     frame = frame if len(kept) == frame.height else frame[kept]
-    texts: list[str] = []
-    if text is not None:
-        column = frame[text].cast(pl.String)
-        has = (column.str.strip_chars() != "").fill_null(False).to_numpy()
-        skipped += [(f"row {i}", "has no text") for i in kept[~has]]
-        frame, kept = frame.filter(has), kept[has]
-        present = [found for found, there in zip(present, has, strict=True) if there]
-        texts = column.filter(has).to_list()
+    found, unread = _with_content(frame, text, label, labels)
+    if unread:
+        skipped += [(f"row {kept[i]}", why) for i, why in unread]
+        stay = np.array([one is not None for one in found])
+        frame, kept = frame.filter(stay), kept[stay]
+    present = [one for one in found if one is not None]
+    texts = frame[text].cast(pl.String).to_list() if text is not None else []
     sources = [f"row {i}" for i in kept]
     y, names = classes_of(present, sources, where, order)
     frame = frame.drop([label] if text is None else [label, text])
     columns: list[np.ndarray] = []
     left_out: list[tuple[str, str]] = []
     for series in frame:
-        made, why = to_numbers(series, y, kept, where)
+        made, why = to_numbers(series, y, kept, where, table.decimal_comma)
         columns += made
-        if not made:
-            left_out.append((f"column {quoted(series.name)}", why))
+        if why:
+            left_out.append((("cells of " if made else "") + f"column {quoted(series.name)}", why))
         _not_too_wide(len(columns), where)
     room((len(y), max(1, len(columns))), 8, where)
     own = np.stack(columns, 1) if columns else np.empty((len(y), 0), np.float32)
@@ -216,6 +254,23 @@ def _examples(
     shown = Shown(cells=partial(_cells, frame), text=partial(_text, tuple(texts)))
     data = Arrays(x, torch.from_numpy(y), len(names))
     return Own(data, names, tuple(sources), kind, (*skipped, *left_out), shown, digest)
+
+
+def _with_content(
+    frame: pl.DataFrame, text: str | None, label: str, present: list[str]
+) -> tuple[list[str | None], list[tuple[int, str]]]:
+    """The labels, None for a row that lacks its text or a list, or is then alone in its class; and (position, why)."""
+    import polars as pl
+
+    lacking: dict[int, str] = {}
+    if text is not None:
+        has = (frame[text].cast(pl.String).str.strip_chars() != "").fill_null(False).to_numpy()
+        lacking |= dict.fromkeys(np.flatnonzero(~has).tolist(), "has no text")
+    for series in frame.drop([label] if text is None else [label, text]):
+        for i in np.flatnonzero(without_list(series)).tolist():
+            lacking.setdefault(i, f"has no list in column {quoted(series.name)}")
+    stay, alone = without_lonely([None if i in lacking else found for i, found in enumerate(present)])
+    return stay, [*lacking.items(), *alone]
 
 
 def _embedded(embed: Embed, texts: list[str], where: str) -> Tensor:

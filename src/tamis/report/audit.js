@@ -137,11 +137,13 @@
   }
 
   function exportCsv() {
+    const of = data.of ? [data.of] : []; // which data were decided about: no others are to be changed by it
     const lines = [...decisions.keys()].sort((a, b) => index[a] - index[b]).map((row) => {
       const { decision, label: to } = decisions.get(row);
-      return [index[row], csvCell(sources[row] || ""), decision, to < 0 ? "" : csvCell(nameOf(to))].join(",");
+      return [index[row], csvCell(sources[row] || ""), decision, to < 0 ? "" : csvCell(nameOf(to)), ...of].join(",");
     });
-    const text = "\ufeff" + ["index,source,decision,label", ...lines, ""].join("\n"); // the mark tells Excel of UTF-8
+    const head = ["index,source,decision,label", ...of.map(() => "data")].join(",");
+    const text = "\ufeff" + [head, ...lines, ""].join("\n"); // the mark tells Excel of UTF-8
     const link = make("a", "", "", { download: "decisions.csv" });
     link.href = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
     link.click();
@@ -224,7 +226,7 @@
     const name = kinds[kind[row]];
     made.querySelector(".dot").classList.add(name);
     put(".name", spaced(name));
-    put(".p", kind[row] ? percent(fraction("p", row)) : "wrong label " + percent(fraction("p_mislabeled", row)));
+    put(".p", (kind[row] ? "" : "wrong label ") + percent(fraction("p", row)));
     put(".was", nameOf(label[row]));
     put(".index", "#" + index[row]);
     put(".source", sources[row] || "");
@@ -325,7 +327,8 @@
     if (key in moves) goTo(moves[key]);
     else if (key in deeds) act(row, deeds[key]) && goTo(place + 1);
     else if (key === "u") undo();
-    else if (digit && names.length <= 10) key < names.length && act(row, "relabel", Number(key)) && goTo(place + 1);
+    else if (digit && keyed && byTyping.has(key)) act(row, "relabel", byTyping.get(key)) && goTo(place + 1);
+    else if (digit && keyed && !names.some((name) => name.startsWith(key))) announce(`No class has the key ${key}.`);
     else if (digit || key === "l") askForLabel(row, digit ? key : "");
     else return;
     event.preventDefault();
@@ -342,6 +345,10 @@
   }
 
   // ---- Relabelling from a list ----------------------------------------------------------------------------------------
+  const keyed = names.length <= 10; // classes have keys of their own
+  const byTyping = typings();
+  const numbers = []; // of a class, what is typed for it: its name where that is a number
+  for (const [typed, k] of byTyping) numbers[k] = typed;
   let asked = -1;
 
   function askForLabel(row, typed) {
@@ -352,11 +359,39 @@
     $("relabel").showModal(); // the field for typing is its first, and has the focus
   }
 
+  /** Classes by what a person types: a name, else the number in it where all have one, else its place among them. */
+  function typings() {
+    const ends = names.map((name) => /^(.*?)([-+]?[0-9.]+)$/s.exec(name) || []);
+    const numeric = ends.every(([, stem, end]) => stem === ends[0][1] && Number.isFinite(Number(end)));
+    const found = new Map(names.map((name, k) => [name, k]));
+    names.forEach((name, k) => {
+      const number = String(numeric ? Number(ends[k][2]) : k);
+      if ((numeric || !/^[0-9]+$/.test(name)) && !found.has(number)) found.set(number, k);
+    });
+    return found;
+  }
+
+  /** A class in the list: its name, and what else gives it. */
+  function choice(k) {
+    const number = numbers[k] === undefined || numbers[k] === names[k] ? "" : numbers[k];
+    if (!number || (keyed && number.length > 1)) return names[k];
+    return `${names[k]} (${keyed ? "key" : "number"} ${number})`;
+  }
+
+  /** The best first: a whole name, a whole number, the beginning of a name. */
   function listChoices() {
-    const typed = $("wanted").value.trim().toLowerCase();
-    const found = names.map((name, k) => ({ k, words: `${k} ${name}` })).filter((c) => c.words.toLowerCase().includes(typed));
-    found.sort((a, b) => (String(b.k) === typed) - (String(a.k) === typed) || a.k - b.k); // a whole number comes first
-    $("choices").replaceChildren(...found.map((c) => make("option", "", c.words, { value: c.k })));
+    const typed = $("wanted").value.trim();
+    const lower = typed.toLowerCase();
+    const fits = (k) => {
+      const name = names[k].toLowerCase();
+      const number = numbers[k] || "";
+      if (!lower) return 0;
+      const ranks = [names[k] === typed, name === lower, number === lower, name.startsWith(lower)];
+      return ranks.includes(true) ? ranks.indexOf(true) : name.includes(lower) || number.startsWith(lower) ? 4 : -1;
+    };
+    const found = names.map((_, k) => ({ k, rank: fits(k) })).filter((c) => c.rank >= 0);
+    found.sort((a, b) => a.rank - b.rank || a.k - b.k);
+    $("choices").replaceChildren(...found.map((c) => make("option", "", choice(c.k), { value: c.k })));
     $("choices").selectedIndex = found.length ? 0 : -1;
   }
 
@@ -582,6 +617,10 @@
   on("cards", "click", onClick);
   on("undo", "click", undo);
   on("export", "click", exportCsv);
+  const withKeys = keyed ? names.map((name, k) => [numbers[k], name]).filter(([key]) => /^[0-9]$/.test(key)) : [];
+  const how = withKeys.length ? "by a class’s key, below, or from the list" : "from the list, by a class’s name or number";
+  $("digits").textContent = "relabel: " + how;
+  $("classkeys").append(...withKeys.flatMap(([key, name], k) => [k ? " · " : "", make("kbd", "", key), " " + name]));
   on("help", "click", () => $("keys").showModal());
   on("wanted", "input", listChoices);
   on("choose", "click", chooseLabel);

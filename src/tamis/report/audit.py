@@ -118,7 +118,7 @@ def render(
         policy=f"{POLICY} style-src '{_hash(css)}'; script-src '{_hash(js)}'",
         css=Markup(css),
         js=Markup(js),
-        data=_safe_json({**data, "digest": digest, "limit": len(inlined)}),
+        data=_safe_json({**data, "digest": digest, "of": summary.get("data"), "limit": len(inlined)}),
         shown=_safe_json(inlined),
         names=names,
         drawn=min(POINTS, table.height),
@@ -166,12 +166,12 @@ def _fractions(table: pl.DataFrame, name: str) -> np.ndarray[Any, Any]:
 
 
 def _suspicion(table: pl.DataFrame) -> np.ndarray[Any, Any]:
-    """``[N]``: the probability of the kind that an example is said to be; of a clean one, the largest of any kind."""
-    columns = np.stack([_fractions(table, f"p_{kind}") for kind in KINDS[1:]])
-    columns = np.concatenate([np.nan_to_num(columns, nan=-1.0).max(0, keepdims=True), columns])
+    """``[N]``: the probability that a card shows: of the kind that an example is said to be; of a clean one, that its
+    label is wrong, which is what the page is for, and what alone is calibrated."""
+    columns = np.stack([_fractions(table, f"p_{kind}") for kind in ("mislabeled", *KINDS[1:])])
     kind = table["kind"].replace_strict(list(KINDS), range(len(KINDS)), return_dtype=pl.Int64).to_numpy()
-    own = columns[kind, np.arange(table.height)]
-    return np.where(own < 0, np.nan, own)
+    own: np.ndarray[Any, Any] = columns[kind, np.arange(table.height)]
+    return own
 
 
 def _most_suspicious_first(table: pl.DataFrame) -> np.ndarray[Any, Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tamis.report.words import listed, percent
+from tamis.report.audit_told import Told, known, told
+from tamis.report.words import listed, percent, shortened
 
 KINDS = ("clean", "mislabeled", "corrupted", "out_of_distribution", "duplicate", "ambiguous", "rare")
 FULL_MATRIX = 20  # classes up to which the transition is a heat map; beyond, its largest entries are a list
@@ -39,38 +39,35 @@ def said(summary: Mapping[str, Any], table: pl.DataFrame, names: Sequence[str]) 
         >>> said({"noise_rate": 0.5, "fdr": 0.05}, rows, [])["lead"]["flagged"]
         '1 example is flagged as mislabeled. About 5 % of them, at most, are expected to be clean.'
     """
-    entries = ("classes", "missing", "skipped", "command", "costs", "versions")
-    answers = ("verdict", "words", "selected_share", "noise_among_selected", "base_rate", "use")
-    prioritisation = {**dict.fromkeys(answers), **_known(summary.get("prioritisation") or {})}
-    summary = _known(summary)
-    classes = [_known({"noise_rate": None, **each}) for each in summary.get("per_class") or ()]
+    entries = ("classes", "skipped", "command", "costs", "versions")
+    summary = known(summary)
+    found = told(summary, names, summary.get("examples") or table.height)
+    classes = [known({"noise_rate": None, **each}) for each in summary.get("per_class") or ()]
+    if found.why:  # a class's rate is no surer than that of all
+        classes = [{**each, "noise_rate": None} for each in classes]
     return {
         "title": summary.get("title") or "An audit",
         "summary": {**dict.fromkeys(entries), **summary},
-        "lead": _lead(summary, classes, table),
-        "prioritisation": prioritisation,
-        "verdict": VERDICTS.get(prioritisation["verdict"] or "unknown", VERDICTS["unknown"]),
+        "missing": found.missing,
+        "lead": _lead(summary, found, classes, table),
+        "prioritisation": found.prioritisation,
+        "verdict": VERDICTS.get(found.prioritisation["verdict"] or "unknown", VERDICTS["unknown"]),
         "classes": sorted(classes, key=lambda each: -(each["noise_rate"] or 0)),
         "map": _map_in_words(table),
-        "transition": _transition(summary, names),
+        "transition": None if found.why else _transition(summary, names),
         "height": table.height,
         "chips": _chips(table),
         "sorts": {value: words for value, words in SORTS.items() if value == "order" or value in table.columns},
     }
 
 
-def _known(entries: Mapping[str, Any]) -> dict[str, Any]:
-    """The same entries, with None for a number that is none."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entries.items()}
-
-
 def _lead(
-    summary: Mapping[str, Any], classes: Sequence[Mapping[str, Any]], table: pl.DataFrame
+    summary: Mapping[str, Any], found: Told, classes: Sequence[Mapping[str, Any]], table: pl.DataFrame
 ) -> dict[str, str | None]:
     """The verdict in plain sentences."""
-    rate, between, n = summary.get("noise_rate"), summary.get("noise_interval"), summary.get("examples") or table.height
+    rate, between, n = found.rate, found.interval, summary.get("examples") or table.height
     things = {"pictures": "pictures", "text": "texts", "table": "rows"}.get(summary.get("kind") or "", "examples")
-    lead: dict[str, str | None] = {"things": f"{n:,} {things}", "rate": None, "range": None, "cost": None}
+    lead: dict[str, str | None] = {"things": f"{n:,} {things}", **dict.fromkeys(("rate", "range", "cost"))}
     if rate is not None:
         lead["rate"] = percent(rate) if rate >= 0.0005 else "Less than 0.1 %"
         lead["about"] = f"some {round(rate * n):,} of {n:,}" if rate * n >= 0.5 else f"fewer than 1 in {n:,}"
@@ -79,13 +76,17 @@ def _lead(
             if rate >= 0.005
             else "Trained on as it is, fewer than one in 200 examples would teach a wrong label."
         )
-        lead["range"] = between and f"{percent(between[0]).removesuffix(' %')} to {percent(between[1])}"
-    lead["flagged"] = _flagged(table, summary.get("fdr"))
+    if between is not None:
+        lead["range"] = f"95 % interval: {percent(between[0]).removesuffix(' %')} to {percent(between[1])}"
+    elif found.too_few:
+        lead["range"] = "Too few examples for an interval."
+    lead["why"] = found.why
+    lead["flagged"] = _flagged(table, summary.get("fdr"), found)
     lead["where"] = _where(classes, rate)
     return lead
 
 
-def _flagged(table: pl.DataFrame, fdr: float | None) -> str:
+def _flagged(table: pl.DataFrame, fdr: float | None, found: Told) -> str:
     """How many examples to look at, of which kinds, and how many of them may be clean."""
     flagged = table.filter("flagged")
     if not flagged.height:
@@ -94,6 +95,8 @@ def _flagged(table: pl.DataFrame, fdr: float | None) -> str:
     kinds = [f"{count:,} {kind}" for count, kind in counts if count]
     many = f"{flagged.height:,} {'example is' if flagged.height == 1 else 'examples are'} flagged"
     said = f"{many}: {listed(kinds)}." if len(kinds) > 1 else f"{many} as {kinds[0].split(' ', 1)[1]}."
+    if found.why:
+        return f"{said} How many of them are right after all could not be told either."
     return said if fdr is None else f"{said} About {percent(fdr, 0)} of them, at most, are expected to be clean."
 
 
@@ -102,7 +105,7 @@ def _where(classes: Sequence[Mapping[str, Any]], rate: float | None) -> str | No
     known = sorted((c for c in classes if c["noise_rate"] is not None), key=lambda c: -c["noise_rate"])
     if not known or not rate:
         return None
-    said = [f"{c['name']} ({percent(c['noise_rate'], 0)})" for c in known]
+    said = [f"{shortened(c['name'])} ({percent(c['noise_rate'], 0)})" for c in known]
     above = [k for k, c in enumerate(known) if c["noise_rate"] >= 1.25 * rate][:4]
     if above:
         return f"Most often in {listed([said[k] for k in above])}."

@@ -79,6 +79,16 @@ def unbroken(text: str) -> str:
     return text.replace(" %", "\u00a0%")
 
 
+def shortened(text: str, most: int = 40) -> str:
+    """A text of at most so many characters.
+
+    Example:
+        >>> shortened("a" * 50, 8), shortened("owl")
+        ('aaaaaaa…', 'owl')
+    """
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
 def breakable(name: str) -> Markup:
     """A long name, escaped, that may be broken after ``_`` and ``(`` and nowhere else.
 

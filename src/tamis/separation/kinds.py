@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tamis.observe.duplicates import NEAR, faiss_is_there, find_duplicates
+from tamis.observe.duplicates import NEAR, exact_copies, faiss_is_there, find_duplicates
 from tamis.observe.neighbours import EXACT_LIMIT
 from tamis.observe.strangeness import profile, strangeness
 from tamis.observe.subgroups import isolation
@@ -88,9 +88,8 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
     if features is None:
         missing.append("Without inputs or features no example is told to be corrupted, foreign, duplicate or rare.")
         return Kinds(ambiguous=ambiguous, missing=tuple(missing))
-    alike = find_duplicates(features)
-    earlier = (alike.other >= 0) & (alike.other < torch.arange(n))
-    strange = strangeness(profile(features, ~(earlier & (alike.distance == 0))), group)
+    exact = exact_copies(features)
+    strange = strangeness(profile(features, (exact < 0) | (exact > torch.arange(n))), group)
     log_m = strange.clamp(min=1e-12).log()
     rare = side = None
     if int(torch.bincount(group).max()) > EXACT_LIMIT and not faiss_is_there():
@@ -102,10 +101,12 @@ def tell_kinds(evidence: Evidence, features: Tensor | None, wrong: Tensor) -> Ki
     foreign = None
     if torn is not None:
         corrupted, foreign = corrupted * (1 - torn), torn * _beyond(log_m, STRANGE)
+    alike = find_duplicates(features, exact)
     if not alike.searched:
         missing.append(
             "Only exact duplicates were sought among more than 100,000 examples; install faiss-cpu for more."
         )
+    earlier = (alike.other >= 0) & (alike.other < torch.arange(n))
     duplicate = torch.where(earlier, torch.exp2(-((alike.distance / NEAR) ** 2)), 0.0)
     return Kinds(
         corrupted, foreign, duplicate, ambiguous, rare, strange, alike.other, alike.distance, side, tuple(missing)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tamis.observe.calibration import agreement
+from tamis.observe.calibration import Agreement, agreement
 from tamis.observe.mixture import high_component
 from tamis.observe.posterior import check_target
 from tamis.separation.bayes import judged, listed
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 NAMED = 5  # classes in a sentence; the others are counted
 ROUNDING = 1e-2  # of a row's sum: what half precision may leave of thousands of classes, and no logits come near
+LITTLE = "The networks learnt little"
+CLEAR = (
+    0.4  # of the way from chance to all: networks on labels drawn at random came up to .31, and then nothing is told
+)
 AGREED = 0.85  # of the examples; networks that agree on fewer were seen to flag up to three times the clean ones asked
 
 
@@ -43,6 +47,7 @@ class Verdicts:
         transition: ``[K, K]`` float64, P(given | true), or None.
         fdr: the share of clean examples accepted among the flagged.
         missing: what could not be told, and why, in sentences.
+        agreement: of the networks that did not train on an example with those that did; None where there are no two.
     """
 
     table: pl.DataFrame
@@ -52,6 +57,7 @@ class Verdicts:
     fdr: float
     missing: tuple[str, ...]
     rate_error: float = 0.0
+    agreement: Agreement | None = None
 
     def flag(self, fdr: float) -> Tensor:
         """``[N]`` bool: who is listed as mislabeled where a share ``fdr`` of clean ones is accepted among them.
@@ -172,7 +178,7 @@ def separate(
             f"all {len(given)} examples are of fold {int(evidence.fold[0])}, but how sure the rate is shows in how "
             "folds differ; give at least two folds, or None where the network trained on what it looked at."
         )
-    matrix = suggested = chance = interval = None
+    matrix = suggested = chance = interval = agreed = None
     error = 0.0
     if evidence.probabilities is None:
         p = _by_loss(evidence)
@@ -188,16 +194,19 @@ def separate(
                 "The looks are of examples in training: the noise rate may come out low, and has no interval. Networks "
                 "that did not see them would tell: refit=, or more minutes for an audit."
             )
-        elif evidence.views is not None and (agreed := agreement(evidence.views, evidence.fold)) < AGREED:
+        elif evidence.views is not None:
+            agreed = agreement(evidence.views, evidence.fold)
+        if agreed is not None and (agreed.share < AGREED or agreed.beyond < CLEAR):
             missing.append(
-                f"The networks learnt little: those that did not train on an example agree with those that did on only "
-                f"{100 * agreed:.0f} % of them. The noise rate may come out high, and more of the flagged may be clean "
-                "than was asked for; more examples, or features of a trained model, would help."
+                f"{LITTLE}: those that did not train on an example agree with those that did on "
+                f"{100 * agreed.share:.0f} % of them, where {100 * agreed.chance:.0f} % would be by chance. The noise "
+                "rate may come out high, and more of the flagged may be clean than was asked for; more examples, or "
+                "features of a trained model, would help."
             )
         if taken := _mostly_of_another(matrix, posterior):
             missing.append(
                 f"By the transition matrix the commonest label of {taken}: they may have been taken for each other, "
-                "and then right labels are flagged and wrong ones are not; look at examples of both classes by hand."
+                "and then right labels are flagged and wrong ones are not; look at examples of these classes by hand."
             )
         if evidence.probabilities.shape[1] == 2:
             missing.append("With two classes a wrong label looks like an ambiguous example of the other class.")
@@ -223,7 +232,7 @@ def separate(
         {name: values if values is not None else [None] * n for name, values in columns.items()},
         schema_overrides={**whole, **real},
     ).with_columns(pl.when(pl.col("neighbour") >= 0).then("neighbour").name.keep())
-    return Verdicts(table, float(p.mean()), interval, matrix, fdr, (*missing, *others.missing), error)
+    return Verdicts(table, float(p.mean()), interval, matrix, fdr, (*missing, *others.missing), error, agreed)
 
 
 def _check_looks(looks: Tensor) -> None:
