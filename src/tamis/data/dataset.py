@@ -58,7 +58,7 @@ def validate(arrays: Arrays, where: str = "the data") -> Arrays:
         >>> validate(good._replace(y=torch.tensor([0, 1, 2])))
         Traceback (most recent call last):
         ...
-        tamis.types.TamisError: the data: label 2 at index 2 is outside 0..1.
+        tamis.errors.TamisError: the data: label 2 at index 2 is outside 0..1.
 
     Fails when: it cannot know whether labels are *right*, nor whether ``x`` has been normalised.
     """

@@ -52,7 +52,7 @@ def parse_idx(data: bytes, where: str = "the IDX file") -> np.ndarray:
         >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8]))
         Traceback (most recent call last):
         ...
-        tamis.types.TamisError: the IDX file holds 2 values, and its header states 3.
+        tamis.errors.TamisError: the IDX file holds 2 values, and its header states 3.
 
     Reference: http://yann.lecun.com/exdb/mnist (the format's section).
     """
