@@ -336,8 +336,8 @@ class Batches:
         """Batches in an epoch while the policy selects; the budget may end an epoch earlier, a guard leave some out."""
         sieve = self._sieve
         n = len(sieve._candidates)
-        whole = sieve.policy.level == "batch" or sieve.policy.guard is not None
-        planned = n if whole else max(1, round(sieve.policy.keep * n))
+        everyone = sieve.policy.level == "batch" or sieve.policy.guard is not None
+        planned = n if everyone else max(1, round(sieve.policy.keep * n))
         return planned // self._batch if self._drop_last else -(-planned // self._batch)
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 NAMED = 5  # classes in a sentence; the others are counted
 ROUNDING = 1e-2  # of a row's sum: what half precision may leave of thousands of classes, and no logits come near
 LITTLE = "The networks learnt little"
-CLEAR = (
-    0.4  # of the way from chance to all: networks on labels drawn at random came up to .31, and then nothing is told
-)
+CLEAR = 0.4  # of the way from chance to all: networks on labels drawn at random came up to .31
 AGREED = 0.85  # of the examples; networks that agree on fewer were seen to flag up to three times the clean ones asked
 
 
