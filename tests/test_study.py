@@ -11,6 +11,7 @@ import textwrap
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -509,7 +510,8 @@ def test_the_share_of_noise_is_predicted_from_those_who_may_come_next() -> None:
     half = policies.top_k(keep=0.5)
 
     def told(waiting: np.ndarray) -> float | None:
-        return noise.rule_share(half, SimpleNamespace(looks=({"loss": loss, "waiting": waiting},)), noisy, 10, 0.5)
+        looks = ({"loss": loss, "waiting": waiting},)
+        return noise.rule_share(half, SimpleNamespace(looks=looks), noisy, np.arange(100), 10)
 
     def of(these: np.ndarray) -> float:
         return theory.noise_share(theory.inclusion(half.rule, loss[these], 10), noisy[these])
@@ -518,6 +520,45 @@ def test_the_share_of_noise_is_predicted_from_those_who_may_come_next() -> None:
     assert told(waiting) == pytest.approx(of(waiting))
     assert of(waiting) - of(all_again) > 0.15
     assert told(np.arange(100) < 5) == pytest.approx(of(all_again)), "a new pass is near"
+
+
+def test_a_sample_is_looked_at_as_a_sample_of_a_larger_training_set() -> None:
+    """Batches of 20 dealt from 30 hold nearly the same losses each; dealt from 300, luck has more to say."""
+    half, watched = policies.top_k(keep=0.5), np.arange(0, 300, 10)
+    noisy = (np.arange(300) >= 150) & (np.arange(300) < 180)
+    look = {"loss": watched.astype(float), "waiting": np.ones(30, bool)}
+    told = noise.rule_share(half, SimpleNamespace(looks=(look,)), noisy, watched, 10)
+
+    def of(population: int) -> float:
+        included = theory.inclusion(half.rule, look["loss"], 10, population=population)
+        return theory.noise_share(included, noisy[watched])
+
+    assert told == pytest.approx(of(300))
+    assert abs(of(30) - of(300)) > 0.01
+
+
+def test_the_watched_are_looked_at_as_the_selection_pass_sees_them() -> None:
+    """A rule ranks augmented inputs; looks at others would be of other losses, and of the clean ones lower."""
+    data, seeds = dataset_for(TINY.settings[0]), [-1]
+    half = policies.top_k(keep=0.5)
+
+    def shifted(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        seeds.append(int(generator.initial_seed()))
+        return x + 3.0
+
+    def first_look(augment: Any) -> np.ndarray:
+        n = len(data.train.y)
+        record = train(
+            build("mlp", (1, 8, 8), 10, 16, seed=1), data.train, data.test, half, budget=1, unit="passes",
+            recipe=Recipe(batch=16), points=1, watch=(signals.loss,), watch_size=n, augment=augment,
+        )  # fmt: skip
+        return np.asarray(record.points[1].looks[0]["loss"])
+
+    moved = data.train.x + 3.0
+    seen = look(build("mlp", (1, 8, 8), 10, 16, seed=1), data.train._replace(x=moved), (signals.loss,))[1]
+    assert np.allclose(first_look(shifted), seen["loss"].numpy())
+    assert not np.allclose(first_look(None), seen["loss"].numpy())
+    assert len(set(seeds)) == len(seeds), "each time by other random numbers"
 
 
 def test_the_learning_rate_is_a_function_of_the_budget_alone() -> None:

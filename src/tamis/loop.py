@@ -124,9 +124,9 @@ def train(
     Args:
         data, test: in memory, on the model's device. budget, unit, prices: see :class:`~tamis.Sieve`.
         points: how many points of the curve, evenly spaced over the budget, beside the one before training.
-        watch: signals to look at, in eval mode, of a fixed sample of ``watch_size`` training examples, four times from
-            one point to the next, beside who of them has yet to come in this pass (``waiting``). Diagnosis for the
-            theory; it changes nothing in the training and is not charged.
+        watch: signals to look at, as the selection pass sees them (in eval mode, augmented), of a fixed sample of
+            ``watch_size`` training examples, four times from one point to the next, beside who of them has yet to come
+            in this pass (``waiting``). Diagnosis for the theory; it changes nothing in the training and is not charged.
         progress: called with the fraction of the budget spent, at every step.
         given: what the policy needs beyond losses. Its cost is taken off the budget; where there are peers, the budget
             pays for all of them, and what is reported is the first network's.
@@ -198,7 +198,10 @@ def train(
     def look_now() -> None:
         if watch:
             with clock.running("evaluate_seconds"):
-                seen = look(model, data.take(watched), watch)[1] | {"waiting": waiting[watched]}
+                shown = data.take(watched)
+                if augment is not None:  # what the rule ranks is what the selection pass sees
+                    shown = shown._replace(x=augment(shown.x, generator(seed, "watch", sieve.costs.candidates)))
+                seen = look(model, shown, watch)[1] | {"waiting": waiting[watched]}
                 looks.append({name: values.cpu().numpy() for name, values in seen.items()})
 
     with torch.random.fork_rng([data.x.device] if data.x.is_cuda else []), clock.running("total_seconds"):

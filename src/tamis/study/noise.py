@@ -30,7 +30,7 @@ def curve(record: Record, truth: Truth, policy: Policy, batch: int, warmup: floa
     rate = float(noisy.mean())
     rows = []
     for number, point in enumerate(record.points):
-        share = rule_share(policy, point, noisy[record.watched], batch, rate) if point.selecting else rate
+        share = rule_share(policy, point, noisy, record.watched, batch) if point.selecting else rate
         rows.append(
             {
                 "point": number,
@@ -59,24 +59,23 @@ def open_loop(record: Record, truth: Truth, policies: Iterable[Policy], batch: i
     Unmixed: the share while selecting. The first point, before training, has none.
     """
     noisy = truth.noisy.numpy()
-    rate = float(noisy.mean())
     return {
         policy.label: [
             None,
-            *(rule_share(policy, point, noisy[record.watched], batch, rate) for point in record.points[1:]),
+            *(rule_share(policy, point, noisy, record.watched, batch) for point in record.points[1:]),
         ]
         for policy in policies
     }
 
 
-def rule_share(policy: Policy, point: Point, noisy: np.ndarray, batch: int, rate: float) -> float | None:
+def rule_share(policy: Policy, point: Point, noisy: np.ndarray, watched: np.ndarray, batch: int) -> float | None:
     """The share of noise that the policy's rule trains on up to ``point``: the mean over its looks.
 
     A look counts those that may come next alone. They have waited longest, and what was learnt of noise is forgotten
     first: who has just been trained on has a low loss, but comes again only when it has risen.
 
     Args:
-        noisy: ``[W]`` bool, of the watched. rate: the base rate, which rules without a priority train on.
+        noisy: ``[N]`` bool. watched: ``[W]`` who of them was looked at. batch: the trained size.
 
     Returns:
         None where the theory cannot say: a rule it does not cover, a guard, a priority that was not looked at.
@@ -84,16 +83,17 @@ def rule_share(policy: Policy, point: Point, noisy: np.ndarray, batch: int, rate
     if policy.guard is not None:
         return None
     if policy.priority is None:
-        return rate
+        return float(noisy.mean())
     if not _covered(policy) or not callable(policy.priority):
         return None
-    name = policy.priority.__name__
-    shares = [
-        theory.noise_share(theory.inclusion(policy.rule, look[name][next_ones], batch), noisy[next_ones])
-        for look in point.looks
-        if name in look
-        for next_ones in [may_come(look["waiting"])]
-    ]
+    name, scale = policy.priority.__name__, len(noisy) / max(1, len(watched))
+    shares = []
+    for look in point.looks:
+        if name in look:
+            coming = may_come(look["waiting"])
+            population = round(scale * coming.sum())  # of whom those who come and were watched are a sample
+            included = theory.inclusion(policy.rule, look[name][coming], batch, population=population)
+            shares.append(theory.noise_share(included, noisy[watched][coming]))
     return float(np.nanmean(shares)) if np.isfinite(shares).any() else None
 
 

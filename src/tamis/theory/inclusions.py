@@ -40,14 +40,18 @@ def noise_share(inclusion: ArrayLike, noisy: ArrayLike) -> float:
     return float(values[mask].sum()) / total if total > 0 else math.nan
 
 
-def inclusion(rule: object | str, losses: ArrayLike, batch: int = 128, **parameters: Any) -> Array:
+def inclusion(
+    rule: object | str, losses: ArrayLike, batch: int = 128, *, population: int | None = None, **parameters: Any
+) -> Array:
     """Expected number of times each example is trained on, per time it is a candidate, under ``rule``.
 
     Args:
         rule: a Rule, whose parameters are read from it, or the name of its class, with its ``parameters`` beside it.
         losses: ``[N]`` finite priorities, as the rule would see them.
         batch: the trained size b; a rule that judges candidates together sees M = ceil(b / keep), if not told.
-        parameters: of the function in :data:`INCLUSION`, such as ``keep``, ``candidates``, ``population``.
+        population: how many the candidates are dealt from, where ``losses`` are a sample of them; the rules that judge
+            each candidate by itself have no use for it.
+        parameters: of the function in :data:`INCLUSION`, such as ``keep``, ``candidates``.
 
     Returns:
         ``[N]`` float64, at least 0.
@@ -60,6 +64,8 @@ def inclusion(rule: object | str, losses: ArrayLike, batch: int = 128, **paramet
         [0.0, 0.0, 1.0, 1.0]
     """
     name, parameters = resolve(rule, INCLUSION, batch, parameters)
+    if "population" in inspect.signature(INCLUSION[name]).parameters:
+        parameters["population"] = population
     return INCLUSION[name](losses, **parameters)
 
 
