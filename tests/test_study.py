@@ -537,6 +537,25 @@ def test_a_sample_is_looked_at_as_a_sample_of_a_larger_training_set() -> None:
     assert abs(of(30) - of(300)) > 0.01
 
 
+def test_a_sample_that_holds_too_much_noise_does_not_predict_too_much_of_it() -> None:
+    """Who is watched is drawn by chance; the share of noise in the training set is known."""
+    half, watched = policies.top_k(keep=0.5), np.arange(100)
+    noisy = np.concatenate([np.arange(100) < 35, np.arange(900) < 265])  # 35 of 100 watched, and 30 % of all
+    loss = np.where(noisy[:100], 1.0, 0.0) + np.linspace(0, 2, 100) % 0.7
+    look = {"loss": loss, "waiting": np.ones(100, bool)}
+    told = noise.rule_share(half, SimpleNamespace(looks=(look,)), noisy, watched, 10)
+    assert noisy.mean() == pytest.approx(0.3)
+
+    def of(share: float) -> float:  # a large sample of that share, its losses spread alike
+        n = 20_000
+        bad = np.arange(n) < share * n
+        spread = np.concatenate([np.linspace(0, 0.7, bad.sum()), np.linspace(0, 0.7, n - bad.sum())])
+        return theory.noise_share(theory.inclusion(half.rule, np.where(bad, 1.0, 0.0) + spread, 10), bad)
+
+    assert told == pytest.approx(of(0.3), abs=0.01)
+    assert of(0.35) - of(0.3) > 0.05
+
+
 def test_the_watched_are_looked_at_as_the_selection_pass_sees_them() -> None:
     """A rule ranks augmented inputs; looks at others would be of other losses, and of the clean ones lower."""
     data, seeds = dataset_for(TINY.settings[0]), [-1]

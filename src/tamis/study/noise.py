@@ -92,8 +92,9 @@ def rule_share(policy: Policy, point: Point, noisy: np.ndarray, watched: np.ndar
         if name in look:
             coming = may_come(look["waiting"])
             population = round(scale * coming.sum())  # of whom those who come and were watched are a sample
-            included = theory.inclusion(policy.rule, look[name][coming], batch, population=population)
-            shares.append(theory.noise_share(included, noisy[watched][coming]))
+            at = in_proportion(coming, noisy[watched], float(noisy.mean()))
+            included = theory.inclusion(policy.rule, look[name][at], batch, population=population)
+            shares.append(theory.noise_share(included, noisy[watched][at]))
     return float(np.nanmean(shares)) if np.isfinite(shares).any() else None
 
 
@@ -106,6 +107,23 @@ def may_come(waiting: np.ndarray) -> np.ndarray:
         ([True, False, False], [True, True])
     """
     return waiting if waiting.mean() >= FEW else np.ones_like(waiting)
+
+
+def in_proportion(coming: np.ndarray, noisy: np.ndarray, rate: float) -> np.ndarray:
+    """``[m]`` places of as many of those ``coming`` ``[W]`` as hold the share ``rate`` of noise, which chance gives a
+    sample only about: of noise or of the others some are passed over, evenly.
+
+    Example:
+        >>> noisy = np.array([True, True, True, False, False, False])
+        >>> in_proportion(np.array([True, True, True, True, True, False]), noisy, 0.5).tolist()
+        [0, 2, 3, 4]
+    """
+    groups, shares = (np.flatnonzero(coming & noisy), np.flatnonzero(coming & ~noisy)), (rate, 1 - rate)
+    if not all(map(len, groups)):
+        return np.flatnonzero(coming)
+    whole = min(len(group) / share for group, share in zip(groups, shares, strict=True) if share)
+    kept = [np.linspace(0, len(group) - 1, round(whole * share)) for group, share in zip(groups, shares, strict=True)]
+    return np.sort(np.concatenate([group[at.round().astype(int)] for group, at in zip(groups, kept, strict=True)]))
 
 
 def worst_case(policy: Policy, rate: float, batch: int, selecting: float) -> float | None:
