@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,7 @@ from tamis.report.tables import decisions, gaps, targets
 from tamis.selection import policies
 from tamis.selection.cost import ASSUMED
 from tamis.selection.guard import Guard
+from tamis.selection.reassurance import labels_seem_right
 from tamis.selection.rule import State
 from tamis.selection.rules import Everything, PruneBelowMean
 from tamis.study.gap import gap_closed
@@ -198,11 +200,11 @@ def test_who_knows_the_rate_and_who_measures_without_protection_get_what_they_as
     assert Guard().left_out(wrong, given, 2).tolist() == [False, True, True, False, False]
     assert Guard(protect=False).left_out(wrong, given, 2).tolist() == [True, True, True, False, False]
     assert Guard(rate=0.8).left_out(wrong, given, 2).tolist() == [True, True, True, True, False]
-    usual, hurried = policies.guarded(), policies.policy("guarded(drop=0.75)")
-    assert isinstance(usual.rule, Everything)
-    assert hurried.rule == PruneBelowMean(0.75, rescale=False)
-    assert (usual.guard, hurried.guard) == (Guard(), Guard(hurry=4))
-    for label in ("guarded(protect=False)", "guarded(rate=0.3, relook=0)", "guarded(drop=0.75)"):
+    usual, patient = policies.guarded(), policies.policy("guarded(drop=0)")
+    assert isinstance(patient.rule, Everything)
+    assert usual.rule == PruneBelowMean(0.75, rescale=False)
+    assert (patient.guard, usual.guard) == (Guard(), Guard(hurry=4))
+    for label in ("guarded(protect=False)", "guarded(rate=0.3, relook=0)", "guarded(drop=0)", "guarded(short=20)"):
         asked = policies.policy(label)
         assert policies.policy(asked.label) == asked
         assert asked.label != policies.guarded().label
@@ -223,16 +225,16 @@ def first_pass(guard: Guard, logits: torch.Tensor, given: torch.Tensor) -> Itera
 def test_a_first_pass_reassures_where_labels_are_right_and_known() -> None:
     logits, true, given = world(0.0)
     p, own = logits.softmax(1), torch.eye(K, dtype=torch.float64)
-    assert Guard(hurry=4).reassured(p, own, true)
-    assert not Guard(hurry=4).reassured(torch.full_like(p, 1 / K), own, true), "who knows nothing says nothing"
+    assert labels_seem_right(p, own, true)
+    assert not labels_seem_right(torch.full_like(p, 1 / K), own, true), "who knows nothing says nothing"
     wrong = torch.where(torch.arange(N) % 50 == 0, (true + 1) % K, true)  # one in fifty, surely
     noisy = 0.98 * own + 0.01 * (1 - own)
     surer = (2 * logits).softmax(1)
     assert float((mislabeled(surer, noisy, wrong) > 0.9).float().mean()) == pytest.approx(0.02, abs=0.005)
-    assert not Guard(hurry=4).reassured(surer, noisy, wrong)
+    assert not labels_seem_right(surer, noisy, wrong)
     doubtful, blurred = (0.4 * logits).softmax(1), 0.6 * own + 0.2 * (1 - own)
     assert float((mislabeled(doubtful, blurred, true) > 0.9).float().mean()) < 0.01
-    assert not Guard(hurry=4).reassured(doubtful, blurred, true), "none surely, and many perhaps"
+    assert not labels_seem_right(doubtful, blurred, true), "none surely, and many perhaps"
     *_, clean = first_pass(Guard(hurry=4), logits, given)
     assert Guard(hurry=4).lets_select(clean)
     assert not Guard(hurry=4).lets_select({**clean, "held": torch.tensor(True)}), "an open guard"
@@ -305,7 +307,7 @@ def test_a_clean_run_drops_what_is_learnt_for_three_passes_and_a_noisy_one_nobod
     logits, _, given = world(0.0)
     hard = torch.arange(N) % 10 == 0
     logits = torch.where(hard[:, None], 0.2 * logits, logits)
-    sieve, passes = tamis.Sieve(N, "guarded(drop=0.75)", budget=8, seed=1), []
+    sieve, passes = tamis.Sieve(N, "guarded(short=8)", budget=8, seed=1), []
     while not sieve.done:
         passes.append(torch.zeros(N))
         for drawn in sieve.batches(B):
@@ -319,23 +321,34 @@ def test_a_clean_run_drops_what_is_learnt_for_three_passes_and_a_noisy_one_nobod
     assert [note["learnt"] for note in sieve.notes[:5]] == ["dropped"] * 3 + ["kept"] * 2
     assert float(torch.stack(passes).sum()) == pytest.approx(8 * N, rel=0.02), "what is saved is spent on more passes"
     assert len(sieve.batches(B)) == N // B, "what it may drop is no promise"
-    short = tamis.Sieve(N, "guarded(drop=0.75, until=0.3)", budget=4, seed=1)
+    short = tamis.Sieve(N, "guarded(until=0.3)", budget=4, seed=1)
     steps(short, logits, given)
     assert short.passes == pytest.approx(4.7, abs=0.1), "one short pass lies before .3 of the budget"
-    noisy = tamis.Sieve(N, "guarded(drop=0.75)", budget=6, seed=1)
+    noisy = tamis.Sieve(N, "guarded()", budget=6, seed=1)
     steps(noisy, *world(0.4)[::2])
     assert {note["learnt"] for note in noisy.notes} == {"kept"}
+
+
+@pytest.mark.parametrize(("budget", "unit", "hurries"), [(6, "cost", True), (7, "cost", False), (6, "passes", True)])
+def test_a_run_hurries_where_its_budget_is_short(budget: float, unit: Any, hurries: bool) -> None:
+    logits, _, given = world(0.0)
+    usual, patient = (tamis.Sieve(N, p, budget=budget, unit=unit, seed=1) for p in ("guarded", "guarded(drop=0)"))
+    drawn = [steps(sieve, logits, given) for sieve in (usual, patient)]
+    assert ({note["learnt"] for note in usual.notes} != {"kept"}) is hurries
+    same = len(drawn[0]) == len(drawn[1]) and all(torch.equal(a[0], b[0]) for a, b in zip(*drawn, strict=True))
+    assert same is not hurries, "where it does not hurry, every draw and every cost is that of who drops nobody"
+    assert (usual.costs == patient.costs) is not hurries
 
 
 @pytest.mark.parametrize("stop", [5, 9, 29, 40, 70])
 def test_a_clean_run_that_is_resumed_draws_and_decides_as_the_unbroken_one(stop: int) -> None:
     logits, _, given = world(0.0)
-    unbroken = tamis.Sieve(N, "guarded(drop=0.75)", budget=6, seed=2)
+    unbroken = tamis.Sieve(N, "guarded()", budget=6, seed=2)
     wanted = steps(unbroken, logits, given)
-    broken, state = tamis.Sieve(N, "guarded(drop=0.75)", budget=6, seed=2), None
+    broken, state = tamis.Sieve(N, "guarded()", budget=6, seed=2), None
     for _ in range(2):  # until the step at which it stops, then from its state
         if state is not None:
-            broken = tamis.Sieve(N, "guarded(drop=0.75)", budget=6, seed=2)
+            broken = tamis.Sieve(N, "guarded()", budget=6, seed=2)
             broken.load_state_dict(state)
             rest = steps(broken, logits, given)
             assert len(rest) == len(wanted) - stop

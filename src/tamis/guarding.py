@@ -30,15 +30,16 @@ class Guarding:
         self._window = Window()
         self.notes: list[Note] = []
 
-    def after_pass(self) -> bool:
-        """Take in the pass before an epoch; whether the policy may select among the epoch's examples by its rule."""
+    def after_pass(self, spent: float) -> bool:
+        """Take in the pass before an epoch, which brought the run to the fraction ``spent`` of its budget; whether the
+        policy may select among the epoch's examples by its rule."""
         guard = self._policy.guard
         if guard is None:
             return True
         if self._state is None:
             return False
         self._take_in()
-        self._state = guard.after_pass(self._state)
+        self._state = guard.after_pass(self._state, spent)
         self.notes.append(guard.note(self._state))
         return guard.lets_select(self._state)
 

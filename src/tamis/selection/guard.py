@@ -29,10 +29,10 @@ from tamis.observe.posterior import (
     transition,
     true_label,
 )
+from tamis.selection.reassurance import SURE, labels_seem_right
 from tamis.selection.rule import State
 from tamis.types import TamisError, generator
 
-SURE = 0.9
 AT_MOST = 100_000  # examples that the matrix is fitted to
 AGAIN = 16  # steps of the first pass after which the matrix is begun anew, and at every power of two
 PIECE = 1 << 22  # probabilities that are judged at once
@@ -41,7 +41,7 @@ ROUNDS = 5  # of EM after a pass: each starts where the one before ended
 PARTS = 4  # of the first pass, after each of which what it says is heard once
 ENOUGH = 20  # examples a class that such a part must hold
 FEW = 0.07  # of the labels: where fewer seem wrong, what is trained through spreads them evenly until it is held
-SEEM_WRONG, SURELY_WRONG, KNOWN = 0.05, 0.01, 0.6  # see :meth:`Guard.reassured`
+SHORT = 6.5  # passes: six, and what is left out of incomplete batches
 FAINT = 2.0**-20  # of the first pass's looks, where later ones may leave some examples out
 SCALING = 6  # steps of a fifth by which what the network says may be made surer or less sure: threefold at most
 
@@ -70,6 +70,7 @@ class Guard:
         rate: the share of all that is left out, whatever is probable, for whoever knows it. None: unknown.
         hurry: the pass up to which the policy may leave out what is learnt, where the first pass says that labels are
             right: later, the hard are learnt by heart. 0: never.
+        short: ... and where the budget holds at most so many passes: in more the network learns all it can anyway.
 
     Example:
         >>> guard = Guard(settle=1)
@@ -94,6 +95,7 @@ class Guard:
     protect: bool = True
     rate: float | None = None
     hurry: int = 0
+    short: float = SHORT
 
     def __post_init__(self) -> None:
         if type(self.settle) is not int or self.settle < 1:
@@ -102,8 +104,10 @@ class Guard:
             )
         if not (self.slowing > 0 and 0 < self.wrong < 1 and 0 <= self.relook <= 1 and 0 <= self.floor < 1):
             raise TamisError(f"{self} needs slowing above 0, wrong in (0, 1), relook in [0, 1] and floor in [0, 1).")
-        if type(self.hurry) is not int or self.hurry < 0:
-            raise TamisError(f"hurry is {self.hurry}, but it is the number of a pass, or 0 for none.")
+        if type(self.hurry) is not int or self.hurry < 0 or not self.short > 0:
+            raise TamisError(
+                f"hurry is {self.hurry} and short {self.short}; want the number of a pass, or 0 for none, and passes."
+            )
         if not (0 <= self.heard <= 1 and (self.rate is None or 0 < self.rate < 1)):
             raise TamisError(f"{self} needs heard in [0, 1] and a rate in (0, 1), or None where it is not known.")
 
@@ -176,23 +180,13 @@ class Guard:
             matrix = transition(p, given, start, ROUNDS)
             seem = float(mislabeled(p, matrix, given).mean())
             seems = seem if seem < FEW else seems
-            clean = self.hurry > 0 and self.reassured(p, matrix, given)
+            clean = self.hurry > 0 and labels_seem_right(p, matrix, given)
         found = {"seems": torch.tensor(seems), "clean": torch.tensor(clean), "matrix": beginning(state["borne"], seems)}
         return {**state, "weight": state["weight"] * 2, **found}
 
-    def reassured(self, p: Tensor, matrix: Tensor, given: Tensor) -> bool:
-        """Whether probabilities ``[m, K]`` say that labels are right, and know enough to say so.
-
-        That is: at most .05 of them seem wrong and .01 surely, and of what can be known of them .6 are known.
-        """
-        wrong = mislabeled(p, matrix, given)
-        knew = explained(p, given, matrix) / max(knowable(matrix, true_label(p, matrix, given).sum(0)), 1e-12)
-        seem, surely = float(wrong.mean()), float((wrong > SURE).float().mean())
-        return seem <= SEEM_WRONG and surely <= SURELY_WRONG and knew >= KNOWN
-
     def lets_select(self, state: State) -> bool:
-        """Whether the policy may leave out what is learnt: early, where the first pass was :meth:`reassured`, and while
-        the guard is not open."""
+        """Whether the policy may leave out what is learnt: early, where the first pass said that labels are right, and
+        while the guard is not open."""
         early = int(state["passes"]) < self.hurry
         return early and bool(state["clean"]) and (bool(state["plain"]) or not bool(state["held"]))
 
@@ -224,11 +218,15 @@ class Guard:
         found[known] = self._judged(state, known)
         return found
 
-    def after_pass(self, state: State) -> State:
-        """The state after one more pass: the matrix, until it is held; then who is wrong, and who is left out."""
+    def after_pass(self, state: State, spent: float = 1.0) -> State:
+        """The state after one more pass: the matrix, until it is held; then who is wrong, and who is left out.
+
+        ``spent`` is the fraction of the budget that is spent by now.
+        """
         known = state["looks"] > 0
         if int(state["passes"]) == 0:
             state = {**self.within_pass(state), "matrix": beginning(state["borne"])}
+            state["clean"] &= spent * self.short >= 1
         after = {**state, "passes": state["passes"] + 1}
         if bool(state["plain"]) or not bool(known.any()):
             return after

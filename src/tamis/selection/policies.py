@@ -23,7 +23,7 @@ from tamis.selection.by_loss import (
     selective_backprop_inbatch,
     top_k,
 )
-from tamis.selection.guard import Guard
+from tamis.selection.guard import SHORT, Guard
 from tamis.selection.policy import Policy, said
 from tamis.selection.robust import (
     align_prune,
@@ -139,8 +139,9 @@ def guarded(
     *,
     protect: bool = True,
     rate: float | None = None,
-    drop: float = 0.0,
+    drop: float = 0.75,
     until: float = 0.7,
+    short: float = SHORT,
 ) -> Policy:
     """Guarded training: learn through a class transition matrix, find wrong labels meanwhile, leave the surest out.
 
@@ -153,17 +154,17 @@ def guarded(
     ``t = max(0, k - 1 + heard)``, k the share that they knew of what true classes tell of given labels. Where less than
     ``floor`` of the labels is then wrong with more than .9, the rest is plain training.
 
-    With ``drop``, and where the first pass, which looks at nothing that was trained on before, says that labels are
-    right and are soon learnt, the second to the fourth epoch drop an example whose last loss is below the mean with
-    that probability, up to ``until`` of the budget and unless the guard opens: what is hard is trained on more often.
-    That is the loss-based prioritisation that fails on noise, done where there is none.
+    Where the budget holds at most ``short`` passes and the first, which looks at nothing that was trained on before,
+    says that labels are right and are soon learnt, the second to the fourth epoch drop an example whose last loss is
+    below the mean with probability ``drop``, up to ``until`` of the budget and unless the guard opens: what is hard is
+    trained on more often. That is the loss-based prioritisation that fails on noise, done where there is none.
 
     Cost: 1 per epoch, and less where it leaves examples out: it forwards nothing of its own.
-    Knobs: none to set; there is no noise rate. ``drop=0.75`` for a budget of a few passes, in which the network cannot
-    learn all it can. To measure what each part is good for: ``protect=False`` protects no class, ``rate`` leaves so
-    large a share out, whatever is probable. Fails when: more than half of a class bears one other label; or all that
-    the budget holds teaches the network little (few examples, many classes, slow learning and few epochs): the hard and
-    rare are then left out. It does not know corrupted inputs.
+    Knobs: none to set; there is no noise rate. To measure what each part is good for: ``protect=False`` protects no
+    class, ``rate`` leaves so large a share out, whatever is probable, ``drop=0`` drops nobody who is learnt.
+    Fails when: more than half of a class bears one other label; or all that the budget holds teaches the network little
+    (few examples, many classes, slow learning and few epochs): the hard and rare are then left out. It does not know
+    corrupted inputs.
 
     Reference: forward correction: Patrini et al. 2017, arXiv:1609.03683; EM: Dawid & Skene 1979; below the mean: Qin et
     al. 2024, arXiv:2303.04947, here without its weights.
@@ -172,11 +173,14 @@ def guarded(
         >>> guarded().label
         'guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5)'
     """
-    guard = Guard(settle, slowing, wrong, relook, floor, heard, protect, rate, HURRY if drop else 0)
+    guard = Guard(settle, slowing, wrong, relook, floor, heard, protect, rate, HURRY if drop else 0, short)
     settings: dict[str, object] = {
         "settle": settle, "slowing": slowing, "wrong": wrong, "relook": relook, "floor": floor, "heard": heard,
     }  # fmt: skip
-    unusual = {"protect": (protect, True), "rate": (rate, None), "drop": (drop, 0), "until": (until, 0.7)}
+    unusual = {
+        "protect": (protect, True), "rate": (rate, None), "drop": (drop, 0.75), "until": (until, 0.7),
+        "short": (short, SHORT),
+    }  # fmt: skip
     settings |= {name: value for name, (value, usual) in unusual.items() if value != usual}
     label = said("guarded", **settings)
     reference = "Tamis, on the forward correction of Patrini et al. 2017, arXiv:1609.03683"

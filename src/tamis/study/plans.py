@@ -98,7 +98,7 @@ GUARDED_WITHOUT = (  # one part of the guard at a time; the last ones are told t
         GUARDED.replace(usual, other)
         for usual, other in (
             ("heard=0.5", "heard=0"), ("relook=0.1", "relook=0"), ("relook=0.1", "relook=1"), ("floor=0.03", "floor=0"),
-            (")", ", protect=False)"), (")", ", drop=0.75)"), (")", ", rate=0.15)"), (")", ", rate=0.3)"),
+            (")", ", protect=False)"), (")", ", short=100)"), (")", ", rate=0.15)"), (")", ", rate=0.3)"),
             (")", ", rate=0.6)"),
         )
     ),
@@ -219,8 +219,8 @@ PLANS: dict[str, Plan] = {
                 (dataclasses.replace(FASHION_CONVNET, epochs=4, seeds=(0, 1, 2, 3, 4), points=4, watch=0,
                                      ladder=(0.25, 0.5, 0.75, 0.8, 0.85), recipe=Recipe(lr=lr)),),
                 GUARD_CELLS[:1],
-                (GUARDED.replace(")", ", drop=0.75)"), GUARDED, "infobatch(drop=0.5, until=0.875)"),
-                ("uniform", GUARDED.replace(")", ", drop=0.75)"), GUARDED, "infobatch(drop=0.5, until=0.875)"),
+                (GUARDED, GUARDED.replace(")", ", drop=0)"), "infobatch(drop=0.5, until=0.875)"),
+                ("uniform", GUARDED, GUARDED.replace(")", ", drop=0)"), "infobatch(drop=0.5, until=0.875)"),
                 unit="cost",
             )
             for name, lr in (("guard-short", 0.1), ("guard-short-2", 0.2))

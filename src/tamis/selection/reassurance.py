@@ -1,0 +1,34 @@
+"""Whether a first pass says that labels are right: what allows a policy to hurry past what is learnt."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from tamis.observe.posterior import explained, knowable, mislabeled, true_label
+
+SURE = 0.9
+SEEM_WRONG, SURELY_WRONG, KNOWN = 0.05, 0.01, 0.6
+
+
+def labels_seem_right(p: Tensor, matrix: Tensor, given: Tensor) -> bool:
+    """Whether probabilities of true classes say that the given labels are right, and know enough to say so.
+
+    That is: at most .05 of the labels seem wrong and .01 surely (above .9), and of what can be known of them .6 are
+    known, in nats.
+
+    Args:
+        p: ``[m, K]`` of looks at examples that were never trained on. matrix: ``[K, K]`` P(given | true). given:
+            ``[m]`` int64.
+
+    Example:
+        >>> import torch
+        >>> p, sure = torch.eye(2, dtype=torch.float64) * 0.98 + 0.01, torch.eye(2, dtype=torch.float64)
+        >>> labels_seem_right(p, sure, torch.tensor([0, 1])), labels_seem_right(p * 0 + 0.5, sure, torch.tensor([0, 1]))
+        (True, False)
+
+    Fails when: examples were trained on before; what is learnt by heart seems right.
+    """
+    wrong = mislabeled(p, matrix, given)
+    knew = explained(p, given, matrix) / max(knowable(matrix, true_label(p, matrix, given).sum(0)), 1e-12)
+    seem, surely = float(wrong.mean()), float((wrong > SURE).float().mean())
+    return seem <= SEEM_WRONG and surely <= SURELY_WRONG and knew >= KNOWN
