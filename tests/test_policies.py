@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tamis.models import build
 from tamis.selection import policies
 from tamis.selection.cost import ASSUMED, PriceList, measure_prices
-from tamis.selection.policies import POLICIES, policy
+from tamis.selection.policies import POLICIES, brief, policy
 from tamis.selection.policy import Focal
 from tamis.selection.rules import TopK
 from tamis.selection.schedules import SCHEDULES, AfterPasses, ByAccuracy, Progress, Ramp, VarianceGate, Window
@@ -57,6 +57,15 @@ def test_a_label_reads_back_to_the_same_policy(name: str) -> None:
 )
 def test_labels_with_settings_read_back(text: str) -> None:
     assert policy(policy(text).label) == policy(text)
+    assert policy(brief(text)) == policy(text)
+
+
+def test_a_brief_label_leaves_out_what_is_usual_and_nothing_else() -> None:
+    assert brief("guarded(settle=3, slowing=0.15, drop=0)") == "guarded(drop=0)"
+    assert brief("top_k(keep=1/3)") == "top_k"
+    assert brief("top_k(keep=0.1)") == "top_k(keep=0.1)"
+    for name in ("aum", "top_k(<b>)", "guarded(speed=3)", ""):
+        assert brief(name) == name, "no policy's label"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from fake_study import CELLS, METHODS, Fake, Method, fail, fake_study
 
 from tamis.report.study import render, study_report
 from tamis.report.words import percent, points
+from tamis.selection import policies
 from tamis.study import evaluate
 from tamis.types import TamisError
 
@@ -241,6 +242,17 @@ def test_the_keyboard_reaches_the_tables(shown: Any) -> None:
         "() => [...document.querySelectorAll('.scroll, svg.panel')].filter(e => !e.getAttribute('aria-label')).length"
     )
     assert shown.page.evaluate(unnamed) == 0
+
+
+def test_a_long_name_says_what_is_not_as_usual_and_the_page_has_it_whole() -> None:
+    usual, other = policies.guarded().label, policies.guarded(wrong=0.25).label
+    study = fake_study(seeds=2, methods={usual: Method(), other: Method()})
+    html = render(study.runs, study.curves, study.plan, {})
+    assert "guarded(<wbr>wrong=0.25)" in html
+    assert html.count("slowing=0.15") == 2, "in the plan alone"
+    assert "the plan below names all" in html
+    plain = fake_study(seeds=2)
+    assert "the plan below names all" not in render(plain.runs, plain.curves, plain.plan, {})
 
 
 def test_names_are_text_wherever_they_come_from(browser: Callable[..., Any], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tamis.report import figures, figures_of_curves, tables
 from tamis.report.separation import separation
 from tamis.report.svg import legend_mark
 from tamis.report.verdicts import CHEAPER, JUDGED, headline, verdicts
-from tamis.report.words import breakable, setting_name, styles, unbroken
+from tamis.report.words import breakable, named, setting_name, styles, unbroken
 from tamis.study import evaluate, paper
 from tamis.study.gap import gap_closed
 from tamis.study.plan_files import plan_from_dict
@@ -88,6 +88,8 @@ def render(
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     templates.filters |= {"unbroken": unbroken, "breakable": breakable}
     missing = _missing(runs, plan)
+    names = {label: named(label) for label in runs["policy"].unique()}
+    runs = runs.with_columns(pl.col("policy").replace(names))
     ok = finished(runs)
     policies = runs.filter(pl.col("role") != "separator")
     settings = [_setting(*parts, plan, environment, notes) for parts in _by_setting(policies, curves)]
@@ -107,6 +109,7 @@ def render(
         paper_source=paper.SOURCE,
         paper_setting=paper.SETTING,
         tally=_tally(runs, missing),
+        shortened=any(name != label for label, name in names.items()),
         failures=tables.failures(runs),
         missing=missing,
         costs=[(s["name"], tables.costs(_of(ok, s["keys"]))) for s in settings],
@@ -181,7 +184,7 @@ def _missing(runs: pl.DataFrame, plan: Mapping[str, Any]) -> tables.Table:
             cell = paper.cell_name(job.corruption, job.rate)
             rows.append(
                 [
-                    job.policy,
+                    named(job.policy),
                     f"{job.setting.dataset}, {job.setting.model}",
                     cell,
                     job.role,

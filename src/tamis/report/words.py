@@ -10,7 +10,9 @@ import polars as pl
 from markupsafe import Markup, escape
 
 from tamis.report.svg import SHAPES
+from tamis.selection.policies import brief
 
+LONG = 40  # characters of a policy's label
 COLOURS = 7  # of methods in study.css; the standard and the random subset have one of their own
 
 
@@ -67,6 +69,16 @@ def interval(low: float | None, high: float | None) -> str:
 def number(value: float | None, digits: int = 2) -> str:
     """A plain number; a dash where there is none."""
     return "—" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
+
+
+def named(policy: str) -> str:
+    """A policy's name in a page: its label, of a long one only what is not as usual.
+
+    Example:
+        >>> named("selective_backprop(beta=1)"), named("guarded(settle=3, slowing=0.15, wrong=0.25, relook=0.1)")
+        ('selective_backprop(beta=1)', 'guarded(wrong=0.25)')
+    """
+    return policy if len(policy) <= LONG else brief(policy)
 
 
 def setting_name(dataset: str, size: int, model: str) -> str:

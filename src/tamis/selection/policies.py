@@ -7,6 +7,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable
+from typing import Any
 
 from tamis.observe.scores import last_loss
 from tamis.selection.by_loss import (
@@ -45,6 +46,7 @@ __all__ = [
     "align_prune",
     "batch_loss_score",
     "biased_importance",
+    "brief",
     "co_teaching",
     "divbs",
     "focal",
@@ -227,6 +229,32 @@ def policy(text: str) -> Policy:
         >>> policy("top_k(keep=1/3)") == top_k(keep=1 / 3)
         True
     """
+    name, values = _read(text)
+    try:
+        return POLICIES[name](**values)
+    except TamisError:
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise _unreadable(text, error) from error
+
+
+def brief(text: str) -> str:
+    """A label without the settings that its method has by default; what is no policy's label as it is.
+
+    Example:
+        >>> brief("infobatch(drop=0.5, until=0.9)"), brief("guarded(settle=3)"), brief("separate")
+        ('infobatch(until=0.9)', 'guarded', 'separate')
+    """
+    try:
+        name, values = _read(text)
+    except TamisError:
+        return text
+    usual = inspect.signature(POLICIES[name]).parameters
+    return said(name, **{word: value for word, value in values.items() if usual[word].default != value})
+
+
+def _read(text: str) -> tuple[str, dict[str, Any]]:
+    """A label's name and settings, which the name's function takes."""
     match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text)
     if match is None:
         raise TamisError(f"{text!r} is not a policy; write a name with settings, such as 'selective_backprop(beta=2)'.")
@@ -240,9 +268,14 @@ def policy(text: str) -> Policy:
         assert not call.args
         values = {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
         _whole(name, values)
-        return POLICIES[name](**values)
+        inspect.signature(POLICIES[name]).bind(**values)
     except TamisError:
         raise
     except (SyntaxError, AssertionError, TypeError, ValueError, ArithmeticError) as error:
-        reason = f" ({error})" if isinstance(error, TypeError) else ""
-        raise TamisError(f"the settings of {text!r} cannot be read{reason}; write them as name=number.") from error
+        raise _unreadable(text, error) from error
+    return name, values
+
+
+def _unreadable(text: str, error: Exception) -> TamisError:
+    reason = f" ({error})" if isinstance(error, TypeError) else ""
+    return TamisError(f"the settings of {text!r} cannot be read{reason}; write them as name=number.")
