@@ -19,6 +19,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tamis.report.words import named
 from tamis.study.gap import gap_closed
 from tamis.study.paper import cell_name
 from tamis.study.statistics import METHOD, PLACE, Interval, t_interval
@@ -29,6 +30,7 @@ def main(folder: Path) -> None:
     if not (folder / "runs.parquet").is_file():
         raise SystemExit(f"{folder} holds no runs.parquet: name the folder of a study, such as docs/results/guard-8.")
     runs = pl.read_parquet(folder / "runs.parquet")
+    runs = runs.with_columns(pl.col("policy").replace(named(runs["policy"].unique())))
     for row in gap_closed(runs).drop_nulls("method").iter_rows(named=True):
         points, best = 100 * row["difference"], 100 * row["to_best"]
         span = "" if row["low"] is None else f" ({100 * row['low']:+.2f} to {100 * row['high']:+.2f})"

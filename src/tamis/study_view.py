@@ -37,6 +37,7 @@ def run_with_bars(
         How many runs failed.
     """
     from tamis.report.study import study_report  # plots are heavy to import
+    from tamis.report.words import named
     from tamis.study.evaluate import main_table, score_table
 
     console = Console()
@@ -92,7 +93,8 @@ def run_with_bars(
             continue
         columns_, rows = main_table(runs, curves, setting.dataset, setting.model, size=max(sizes))
         title = f"{setting.dataset}, {setting.model}: speed-up in backprops (test error %, mean ± 95 % half-width)"
-        print_in_blocks(title, columns_, rows, console)
+        names = named(policy for policy, *_ in rows)
+        print_in_blocks(title, columns_, [[names[policy], *cells] for policy, *cells in rows], console)
     if (out / "separations.parquet").exists():
         from tamis.report.separation import detection
 

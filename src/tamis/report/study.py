@@ -88,7 +88,7 @@ def render(
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     templates.filters |= {"unbroken": unbroken, "breakable": breakable}
     missing = _missing(runs, plan)
-    names = {label: named(label) for label in runs["policy"].unique()}
+    names = named(runs["policy"].unique())
     runs = runs.with_columns(pl.col("policy").replace(names))
     ok = finished(runs)
     policies = runs.filter(pl.col("role") != "separator")
@@ -184,7 +184,7 @@ def _missing(runs: pl.DataFrame, plan: Mapping[str, Any]) -> tables.Table:
             cell = paper.cell_name(job.corruption, job.rate)
             rows.append(
                 [
-                    named(job.policy),
+                    job.policy,
                     f"{job.setting.dataset}, {job.setting.model}",
                     cell,
                     job.role,

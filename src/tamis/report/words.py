@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import polars as pl
@@ -71,14 +73,17 @@ def number(value: float | None, digits: int = 2) -> str:
     return "—" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
 
 
-def named(policy: str) -> str:
-    """A policy's name in a page: its label, of a long one only what is not as usual.
+def named(policies: Iterable[str]) -> dict[str, str]:
+    """Policies' names in a page: their labels, of a long one only what is not as usual, unless two would be one.
 
     Example:
-        >>> named("selective_backprop(beta=1)"), named("guarded(settle=3, slowing=0.15, wrong=0.25, relook=0.1)")
-        ('selective_backprop(beta=1)', 'guarded(wrong=0.25)')
+        >>> named(["selective_backprop(beta=1)", "guarded(settle=3, slowing=0.15, wrong=0.25, relook=0.1)"])
+        {'selective_backprop(beta=1)': 'selective_backprop(beta=1)', \
+'guarded(settle=3, slowing=0.15, wrong=0.25, relook=0.1)': 'guarded(wrong=0.25)'}
     """
-    return policy if len(policy) <= LONG else brief(policy)
+    found = {label: label if len(label) <= LONG else brief(label) for label in policies}
+    taken = Counter(found.values())
+    return {label: name if taken[name] == 1 else label for label, name in found.items()}
 
 
 def setting_name(dataset: str, size: int, model: str) -> str:
