@@ -141,6 +141,18 @@ def test_the_difference_at_equal_cost_is_the_methods_effect(control: str) -> Non
             assert (row["cost"], row["n"], row["extrapolated"]) == (pytest.approx(cost), 5, "")
 
 
+@pytest.mark.parametrize(("cost", "compared"), [(1.0, True), (0.6, False)])
+def test_without_a_ladder_plain_training_of_the_same_cost_is_the_control(cost: float, compared: bool) -> None:
+    study = fake_study(methods={"top_k(keep=1/3)": Method(cost, 1.0, lambda rate: -0.03)})
+    found = evaluate.at_equal_cost(study.runs.filter(pl.col("role") != "control"))
+    mine = found.filter(pl.col("control") == "uniform")
+    assert mine["n"].to_list() == [5 if compared else 0] * len(CELLS)
+    if compared:
+        assert mine["difference"].to_list() == pytest.approx([-0.03] * len(CELLS))
+        assert set(mine["judged"]) == {"lower"}
+    assert found.filter(pl.col("control") == "random_subset")["n"].to_list() == [0] * len(CELLS), "there are none"
+
+
 def test_the_worst_class_at_equal_cost() -> None:
     row = one(evaluate.at_equal_cost(FAKE.runs, "worst_class_error"), policy=SB1, rate=0.0, control="uniform")
     assert row["difference"] == pytest.approx(-0.02)

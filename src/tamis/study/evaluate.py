@@ -71,7 +71,7 @@ def at_equal_cost(runs: pl.DataFrame, column: str = "test_error") -> pl.DataFram
     Per seed, the control's error is read off its curve at the cost that this method's run measured, linear in log
     cost. The standard run is the dear end of both curves. Beyond a curve's ends its last value is held and
     ``extrapolated`` says ``below`` or ``above``; nothing is concluded there. A seed whose curve has fewer than two
-    points is left out.
+    points is left out, but for uniform where the standard run alone costs what the method does.
 
     A control that gets worse with more training can be beaten at one cost by what it does better for less. ``faster``
     is therefore True only where the error is lower at equal cost *and* lower than ``best``, the lowest error of the
@@ -109,9 +109,11 @@ def equal_cost_pairs(runs: pl.DataFrame, column: str = "test_error") -> pl.DataF
             continue
         for control in ("uniform", "random_subset"):
             curve = controls.filter((pl.col("role") == "standard") | (pl.col("control") == control))
-            if curve.height < 2:
+            if not curve.height:
                 continue
             error, where = at_cost(curve["cost"].to_list(), curve[column].to_list(), run["cost"])
+            if curve.height < 2 and (where or control != "uniform"):  # one run of the same cost will do
+                continue
             rows.append(
                 {key: run[key] for key in [*METHOD, "seed", "cost"]}
                 | {"control": control, "method": run[column], "reference": error, "extrapolated": where}
