@@ -436,10 +436,12 @@ def test_what_is_ambiguous_opens_no_guard(width: float, surer: float) -> None:
         {"floor": -0.1},
         {"heard": 1.5},
         {"rate": 1.0},
+        {"short": 0},
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(TamisError, match=r"needs slowing above 0, wrong in|whole number of passes|needs heard in"):
+    said = r"needs slowing above 0, wrong in|whole number of passes|needs heard in|short is 0, but"
+    with pytest.raises(TamisError, match=said):
         policies.guarded(**settings)  # type: ignore[arg-type]
 
 

@@ -104,10 +104,10 @@ class Guard:
             )
         if not (self.slowing > 0 and 0 < self.wrong < 1 and 0 <= self.relook <= 1 and 0 <= self.floor < 1):
             raise TamisError(f"{self} needs slowing above 0, wrong in (0, 1), relook in [0, 1] and floor in [0, 1).")
-        if type(self.hurry) is not int or self.hurry < 0 or not self.short > 0:
-            raise TamisError(
-                f"hurry is {self.hurry} and short {self.short}; want the number of a pass, or 0 for none, and passes."
-            )
+        if type(self.hurry) is not int or self.hurry < 0:
+            raise TamisError(f"hurry is {self.hurry}, but it is the number of a pass, or 0 for none.")
+        if not self.short > 0:
+            raise TamisError(f"short is {self.short}, but it is a number of passes above 0.")
         if not (0 <= self.heard <= 1 and (self.rate is None or 0 < self.rate < 1)):
             raise TamisError(f"{self} needs heard in [0, 1] and a rate in (0, 1), or None where it is not known.")
 
@@ -221,7 +221,7 @@ class Guard:
     def after_pass(self, state: State, spent: float = 1.0) -> State:
         """The state after one more pass: the matrix, until it is held; then who is wrong, and who is left out.
 
-        ``spent`` is the fraction of the budget that is spent by now.
+        ``spent`` is the fraction of the budget that is spent by now, in (0, 1]; it tells whether that is :attr:`short`.
         """
         known = state["looks"] > 0
         if int(state["passes"]) == 0:

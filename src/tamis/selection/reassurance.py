@@ -26,6 +26,8 @@ def labels_seem_right(p: Tensor, matrix: Tensor, given: Tensor) -> bool:
         >>> labels_seem_right(p, sure, torch.tensor([0, 1])), labels_seem_right(p * 0 + 0.5, sure, torch.tensor([0, 1]))
         (True, False)
 
+    The three limits were chosen on development pictures: ``docs/guides/guard.md``, Constants.
+
     Fails when: examples were trained on before; what is learnt by heart seems right.
     """
     wrong = mislabeled(p, matrix, given)

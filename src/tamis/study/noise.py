@@ -111,7 +111,10 @@ def may_come(waiting: np.ndarray) -> np.ndarray:
 
 def in_proportion(coming: np.ndarray, noisy: np.ndarray, rate: float) -> np.ndarray:
     """``[m]`` places of as many of those ``coming`` ``[W]`` as hold the share ``rate`` of noise, which chance gives a
-    sample only about: of noise or of the others some are passed over, evenly.
+    sample only about: of noise or of the others some are passed over, evenly. All, where one of the two is not there.
+
+    Args:
+        noisy: ``[W]`` bool, of the watched. rate: share of noise in the training set, in [0, 1].
 
     Example:
         >>> noisy = np.array([True, True, True, False, False, False])
