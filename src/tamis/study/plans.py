@@ -286,7 +286,8 @@ PLANS: dict[str, Plan] = {
              ("random_labels_exclusive", 0.4)),
             (),
             (),
-            separators=("separate", "separate_one_run", "aum", "knn_agreement"),
+            separators=("separate", "separate_one_run", "aum", "knn_agreement", "loss_mixture", "map_d", "ssft",
+                        "confident_learning"),
             note="JPEG-recompressed CIFAR-10: not to be set beside published numbers as equals.",
         ),
         Plan(
