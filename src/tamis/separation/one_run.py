@@ -144,15 +144,16 @@ def separate_one_run(evidence: Evidence, *, fdr: float = 0.05) -> Verdicts:
     wrong = at_rate(1 - own, float(share @ (1 - matrix.diagonal())), SURER)
     best = posterior.scatter(1, given[:, None], -1.0).max(1)
     n, chance = len(given), best.values.clamp(min=0) * wrong / (1 - own).clamp(min=1e-12)
+    flagged = flag(wrong, fdr)
     columns: dict[str, Any] = {
         "index": torch.arange(n).numpy(),
         "label": given.numpy(),
         **{f"p_{name}": [None] * n for name in SHOWN},
         "p_mislabeled": wrong.numpy(),
-        "kind": named({"mislabeled": wrong}),
+        "kind": named({"mislabeled": torch.where(flagged, 1.0, wrong)}),  # what is flagged is called so
         "suggested_label": best.indices.numpy(),
         "p_suggested": chance.clamp(max=1).numpy(),
-        "flagged": flag(wrong, fdr).numpy(),
+        "flagged": flagged.numpy(),
         "reasons": [
             f"p(label) {mine:.2f}; p(class {other}) {high:.2f}"
             for mine, other, high in zip(
