@@ -121,3 +121,14 @@ def test_what_cannot_be_read_is_refused(data: Arrays) -> None:
             separate_one_run(dataclasses.replace(whole, **{missing: None}))
     with pytest.raises(TamisError, match="fdr is 0"):
         separate_one_run(whole, fdr=0)
+
+
+def test_whoever_is_on_the_list_is_called_mislabeled() -> None:
+    draw = torch.Generator().manual_seed(0)
+    p = torch.randn(3_000, 5, generator=draw).mul(1.5).softmax(1)
+    given = torch.multinomial(p, 1, generator=draw)[:, 0]
+    matrix = torch.full((5, 5), 0.06).fill_diagonal_(0.76)
+    found = separate_one_run(Evidence(given, torch.zeros(3_000), torch.ones(3_000), None, p, matrix), fdr=0.4)
+    flagged = found.table.filter("flagged")
+    assert (flagged["p_mislabeled"] < 0.5).any()
+    assert set(flagged["kind"]) == {"mislabeled"}
