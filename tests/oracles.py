@@ -166,3 +166,42 @@ def trend(batches: list[Batch], i: int, points: int = 16) -> float:
 
 
 REDUCERS |= {"total": total, "first": first, "trend": trend}
+
+# --- a watch: whole passes -> mean logits and mean probabilities, as each pass is heard -------------------------------
+
+Rows = list[list[float]]
+
+
+def watched(said: list[Rows], y: list[int], orders: list[list[int]]) -> tuple[Rows, Rows]:
+    """``said`` ``[T][N][K]``, seen in the order of ``orders`` ``[T][N]``; what is not finite is no look."""
+    shares = [y.count(k) / len(y) for k in set(y)]
+    entropy = -sum(share * math.log(share) for share in shares)
+    logits, probabilities = ([[0.0] * len(row) for row in said[0]] for _ in range(2))
+    alike, knowing = [0.0] * len(y), [0.0] * len(y)
+    before: dict[int, tuple[float, int]] = {}
+    learnt = 0.0
+    for z, order in zip(said, orders, strict=True):
+        now = {
+            i: (-math.log(softmax(z[i])[y[i]]), 4 * place // len(order))
+            for place, i in enumerate(order)
+            if all(map(math.isfinite, z[i]))
+        }
+        drops = {i: before[i][0] - now[i][0] for i in now if i in before}
+        late, soon = ([[d for i, d in drops.items() if met[i][1] == k] for k in range(4)] for met in (before, now))
+        if all(late + soon):
+            a, b = ([sum(part) / len(part) for part in parts] for parts in (late, soon))
+            learnt += 1.5 * (a[3] + b[0]) - 0.5 * (a[2] + b[1]) - sum(drops.values()) / len(drops)
+        loss = sum(value for value, _ in now.values()) / len(now)
+        heart = max(0.0, learnt)
+        rho = heart / (loss + heart)
+        weight = (max(0.01, entropy - loss - heart) * (1 - rho) ** 2) ** 3
+        for i in now:
+            alike[i] += 1 - rho
+            knowing[i] += weight
+            logits[i] = [total + (1 - rho) * v for total, v in zip(logits[i], z[i], strict=True)]
+            probabilities[i] = [total + weight * v for total, v in zip(probabilities[i], softmax(z[i]), strict=True)]
+        before = now
+    return (
+        [[v / w if w else 0.0 for v in row] for row, w in zip(logits, alike, strict=True)],
+        [[v / w if w else 0.0 for v in row] for row, w in zip(probabilities, knowing, strict=True)],
+    )

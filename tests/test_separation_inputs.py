@@ -76,7 +76,7 @@ def watched(data: Arrays, network: Any, **how: Any) -> Evidence:
 
 
 def plainly(data: Arrays, network: Any, **how: Any) -> Any:
-    return plain_run(data, network(0), lambda number, said: None, **{"recipe": RECIPE, "passes": 3, **how})
+    return plain_run(data, network(0), lambda number, said, order: None, **{"recipe": RECIPE, "passes": 3, **how})
 
 
 ENTRIES = [gathered, alone, crossed, watched, plainly]

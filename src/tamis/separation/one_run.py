@@ -1,8 +1,9 @@
 """One plain run, read by Bayes: which labels are probably wrong, for the cost of the training that is done anyway.
 
-AUM takes the mean margin of such a run. The mean logits say more: which class the example looks like, through all the
-passes before its label was memorised; and the surest examples of the early passes say how often the labels of a class
-are wrong, and which they become. Both together give a probability, a suggested label and a rate.
+AUM takes the mean margin of such a run. The mean logits say more: which class the example looks like, by the passes
+that do not yet know its label by heart; and the surest examples of the passes that know most and have learnt least by
+heart say how often the labels of a class are wrong, and which they become. Both together give a probability, a
+suggested label and a rate.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SURER = 1.5  # of the log-odds: so much doubt ranks best and leaves every probab
 def plain_run(
     data: Arrays,
     model: nn.Module,
-    see: Callable[[int, Tensor], None],
+    see: Callable[[int, Tensor, Tensor], None],
     *,
     recipe: Recipe | None = None,
     passes: int = 10,
@@ -42,7 +43,8 @@ def plain_run(
     """Train ``model`` in place, plainly, and show each pass's logits, as every example was met before its own update.
 
     Args:
-        see: called after each pass with its number, from 0, and ``[N, K]`` float32; NaN where an example was not met.
+        see: called after each pass with its number, from 0, with ``[N, K]`` float32, NaN where an example was not met,
+            and with the indices ``[M]`` of the others in the order in which they were met.
 
     Returns:
         What it took: training and nothing else.
@@ -54,7 +56,7 @@ def plain_run(
     student = Student(data, tried(seed), recipe, passes, seed)
     for number in range(passes):
         said, met = student.one_pass()
-        see(number, torch.where(met[:, None] > 0, said, torch.nan))
+        see(number, torch.where(met[:, None] > 0, said, torch.nan), student.order)
         if progress is not None:
             progress((number + 1) / passes)
     return student.sieve.costs
@@ -69,18 +71,20 @@ def watch_one_run(
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Evidence:
-    """One plain run as evidence for :func:`separate_one_run`: mean logits, and a transition matrix from early passes.
+    """One plain run as evidence for :func:`separate_one_run`: mean logits, and a transition matrix.
 
-    The probabilities are ``softmax(1.5 m)``, m the mean over passes of an example's logits. The matrix is that of the
-    surest fifth of every class, by the mean probabilities of the second to fourth pass of ten (as much of another
-    number): then a network is right about them and has not yet learnt their wrong labels.
+    The probabilities are ``softmax(1.5 m)``, m the mean over passes of an example's logits, each pass by the share
+    ``1 - rho`` of what it explains that it does not know by heart. The matrix is that of the surest fifth of every
+    class, by the mean probabilities of the passes, each by ``(n (1 - rho)^2)^3`` with n the nats that it explains of
+    examples that were never met: then a network is right about them and has not yet learnt their wrong labels. Both are
+    found as :mod:`tamis.observe.by_heart` says.
 
     Args:
         data: with the labels as they were given. network: seed to a fresh network that gives logits ``[B, K]``.
         recipe: how it is trained; None is :meth:`~tamis.loop.Recipe.sized`. progress: called with the fraction done.
 
     Raises:
-        TamisError: fewer than 3 passes; as for :func:`~tamis.separation.gathering.gather_evidence`.
+        TamisError: fewer than 2 passes; as for :func:`~tamis.separation.gathering.gather_evidence`.
 
     Example:
         >>> data = Arrays(torch.randn(60, 4), torch.arange(60) % 2, 2)
@@ -88,15 +92,17 @@ def watch_one_run(
         >>> found.probabilities.shape, found.looks[0].item(), found.costs.backwards
         (torch.Size([60, 2]), 3.0, 180)
 
-    Fails when: the run is so short, or its first passes so slow, that the early ones know nothing; or so long that
-    wrong labels are learnt within a tenth of it.
+    Fails when: the run is so short that no pass knows anything, or the network learns labels by heart before it has
+    learnt what examples have in common.
     """
     recipe, tried = ready(data, network, recipe, seed)
-    n, y, model = len(data.y), data.y.cpu(), tried(seed)
-    watch, everybody = Watch(n, data.classes, passes), torch.arange(n)
+    if passes < 2:
+        raise TamisError(f"passes is {passes}, but what is known by heart shows from one pass to the next: at least 2.")
+    watch, y, model = Watch(len(data.y), data.classes), data.y.cpu(), tried(seed)
 
-    def see(number: int, said: Tensor) -> None:
-        watch.see(everybody, said, y, number)
+    def see(_: int, said: Tensor, order: Tensor) -> None:
+        index = torch.cat([order, said[:, 0].isnan().nonzero()[:, 0]])  # who was not met says nothing
+        watch.see(index, said[index], y[index])
 
     return watch.evidence(plain_run(data, model, see, recipe=recipe, passes=passes, seed=seed, progress=progress))
 

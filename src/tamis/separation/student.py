@@ -18,7 +18,7 @@ class Student:
     Attributes:
         matrix: ``[K, K]`` P(given | true), through which the loss goes; None is plain training. It may be replaced
             from one pass to the next.
-        held: ``[N]`` bool. sieve: the loop's, with its costs.
+        held: ``[N]`` bool. sieve: the loop's, with its costs. order: indices of the last pass, as they were met.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Student:
         """Logits ``[N, K]`` float32 as each example was met, before its own update, 0 where it was not; and whether it
         was, ``[N]`` 0 or 1. What the network draws, for dropout and the like, is decided by the seed and the pass."""
         n = len(self.data.y)
-        said, met = torch.zeros(n, self.data.classes), torch.zeros(n)
+        said, met, order = torch.zeros(n, self.data.classes), torch.zeros(n), []
         self.model.train()
         with torch.random.fork_rng(cuda(self.data)):
             torch.manual_seed(generator(self.sieve.seed, "pass", self._passes).initial_seed())
@@ -55,7 +55,8 @@ class Student:
                 self._optimizer.step()
                 self._optimizer.zero_grad()
                 said[index], met[index] = outputs.detach().float().cpu(), 1.0
-        self._passes += 1
+                order.append(index)
+        self._passes, self.order = self._passes + 1, torch.cat(order)
         if not bool(said.isfinite().all()):
             raise TamisError(
                 "the network's outputs are not finite: the inputs hold NaN or an infinity, or training has diverged; "

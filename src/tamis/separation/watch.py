@@ -1,8 +1,9 @@
 """A watch: what a training run says of its examples, step by step, kept as evidence of which labels are wrong.
 
-It goes beside any loop and changes nothing in it. Two sums for each example are all that it keeps: its logits over the
-whole run, which say what class it looks like, and its probabilities over the early passes, whose surest examples say
-how often the labels of a class are wrong, and which they become.
+It goes beside any loop and changes nothing in it. Two weighted sums for each example are what it keeps: its logits,
+which say what class it looks like, and its probabilities, whose surest examples say how often the labels of a class are
+wrong, and which they become. A pass counts the less the more it knows by heart (:mod:`tamis.observe.by_heart`), so it
+does not matter how long the run is, or when its learning rate falls.
 """
 
 from __future__ import annotations
@@ -13,28 +14,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tamis.observe.by_heart import by_heart, heard
 from tamis.observe.calibration import anchored
 from tamis.separation.evidence import Evidence
 from tamis.types import Costs, TamisError
 
-EARLY = (1, 4)  # of ten passes: after the first a network knows the classes, after the fourth it knows the labels
 SCALE = 1.5  # of the mean logits: some of the passes that they are a mean of knew little
+AGAIN = 0.5  # of a step's examples were met in this pass before, and half of all: a new one has begun
 
 
 class Watch:
-    """What a run of so many ``passes`` says of ``n`` examples, for :func:`~tamis.separation.one_run.separate_one_run`.
+    """What a run says of ``n`` examples, for :func:`~tamis.separation.one_run.separate_one_run`.
 
     Tell it every training step, before or after the update: the logits must be those that the loss was taken of. It
-    lives where the logits do and costs two additions of ``[B, K]`` a step and ``8 n K`` bytes.
+    notices by itself where a pass ends. It lives where the logits do and keeps ``12 n K`` bytes; a step costs it a copy
+    of ``[B, K]``, and the end of a pass two additions of ``[N, K]``.
 
     Args:
-        n: examples of the training set. classes: K. passes: how often the run will meet each example, at least 3.
+        n: examples of the training set. classes: K.
 
     Raises:
-        TamisError: fewer than 3 passes, no examples or fewer than 2 classes.
+        TamisError: no examples or fewer than 2 classes.
 
     Example:
-        >>> watch = Watch(4, classes=2, passes=3)
+        >>> watch = Watch(4, classes=2)
         >>> label = torch.tensor([0, 0, 1, 1])
         >>> for sureness in (1.0, 2.0, 3.0):
         ...     for index in (torch.tensor([0, 2]), torch.tensor([1, 3])):
@@ -44,29 +47,35 @@ class Watch:
         >>> found.looks.tolist(), found.probabilities.argmax(1).tolist()
         ([3.0, 3.0, 3.0, 3.0], [0, 0, 1, 1])
 
-    Fails when: the run is so short, or its first passes so slow, that the early ones know nothing; or so long that
-    wrong labels are learnt within a tenth of it; or examples are met under changing labels.
+    Fails when: the network learns labels by heart before it has learnt what examples have in common, within a pass or
+    two; passes are not shuffled; examples are met under changing labels.
     """
 
-    def __init__(self, n: int, classes: int, passes: int = 10) -> None:
-        if passes < 3:
-            raise TamisError(f"passes is {passes}, but a run is read by its early passes and all of them: at least 3.")
+    def __init__(self, n: int, classes: int) -> None:
         if n < 1 or classes < 2:
             raise TamisError(f"a watch is for at least one example and two classes, not for {n} and {classes}.")
-        self.n, self.classes, self.passes = n, classes, passes
-        self._state = {
-            "total": torch.zeros(n, classes),
-            "early": torch.zeros(n, classes),
+        self.n, self.classes = n, classes
+        self._sums = {
+            "logits": torch.zeros(n, classes),  # over finished passes, as each is heard
+            "logits_heard": torch.zeros(n),
+            "probabilities": torch.zeros(n, classes),
+            "probabilities_heard": torch.zeros(n),
             "loss": torch.zeros(n),
             "looks": torch.zeros(n),
-            "early_looks": torch.zeros(n),
             "label": torch.full((n,), -1, dtype=torch.int64),
+            "now": torch.zeros(n, classes),  # the logits of this pass
+            "now_loss": torch.full((n,), torch.nan),
+            "now_met": torch.zeros(n),
+            "last_loss": torch.full((n,), torch.nan),  # of the pass before
+            "last_met": torch.zeros(n),
         }
+        self._met = torch.zeros(n, dtype=torch.bool)  # in this pass; where indices are, so that nothing waits
+        self._passes, self._steps, self._by_heart = 0, 0, 0.0  # finished; examples met in this pass; nats
 
-    def see(self, index: Tensor, logits: Tensor, y: Tensor, number: int | None = None) -> None:
+    def see(self, index: Tensor, logits: Tensor, y: Tensor) -> None:
         """Take in one step: ``logits`` ``[B, K]`` and labels ``[B]`` of the examples ``index`` ``[B]``.
 
-        What is not finite is no look. ``number`` is the pass, from 0; None: as often as each example was met before.
+        What is not finite is no look. Indices on the CPU, as a loader gives them, spare an accelerator a wait.
 
         Raises:
             TamisError: shapes that do not fit, labels or indices out of range.
@@ -84,71 +93,90 @@ class Watch:
                 least, most = int(values.min()), int(values.max())
                 if not 0 <= least <= most < limit:
                     raise TamisError(f"{name} must lie in 0..{limit - 1}, but reach from {least} to {most}.")
+        if not len(index):
+            return
         z = logits.detach().float()
-        if self._state["total"].device != z.device:
-            self._state = {name: value.to(z.device) for name, value in self._state.items()}
-        state, at, y = self._state, index.to(z.device, torch.int64), y.to(z.device, torch.int64)
+        if self._sums["now"].device != z.device:
+            self._sums = {name: value.to(z.device) for name, value in self._sums.items()}
+        own = index.to(self._met.device, torch.int64)
+        if float(self._met[own].double().mean()) > AGAIN and 2 * int(self._met.sum()) >= self.n:
+            self._finish()
+        self._met[own] = True
+        sums, at, y = self._sums, index.to(z.device, torch.int64), y.to(z.device, torch.int64)
         met = z.isfinite().all(1)
         z = torch.where(met[:, None], z, 0.0)
-        first, last = early(self.passes)
-        now = state["looks"][at] if number is None else torch.full((len(at),), float(number), device=z.device)
-        soon = met & (now >= first) & (now < last)
-        state["total"].index_add_(0, at, z)
-        state["loss"].index_add_(0, at, F.cross_entropy(z, y, reduction="none") * met)
-        state["looks"].index_add_(0, at, met.float())
-        state["early"].index_add_(0, at, z.softmax(1) * soon[:, None])
-        state["early_looks"].index_add_(0, at, soon.float())
-        state["label"][at] = y
+        loss = F.cross_entropy(z, y, reduction="none")
+        sums["loss"].index_add_(0, at, loss * met)
+        sums["looks"].index_add_(0, at, met.float())
+        sums["label"][at] = y
+        sums["now"][at] = z
+        sums["now_loss"][at] = torch.where(met, loss, torch.nan)
+        sums["now_met"][at] = torch.arange(self._steps, self._steps + len(at), device=z.device, dtype=torch.float32)
+        self._steps += len(at)
+
+    def _finish(self) -> None:
+        """A pass has ended: it is heard, and its losses are what the next one's are held against."""
+        sums = self._sums
+        known, when = sums["now_loss"].isfinite(), sums["now_met"] / max(1, self._steps)
+        if bool(known.any()):
+            self._by_heart += by_heart(sums["last_loss"], sums["now_loss"], sums["last_met"], when)
+            loss = float(sums["now_loss"][known].double().mean())
+            weight = heard(loss, sums["label"][known], self._by_heart)
+            sums["logits"] += weight.alike * torch.where(known[:, None], sums["now"], 0.0)
+            sums["logits_heard"] += weight.alike * known
+            sums["probabilities"] += weight.knowing * torch.where(known[:, None], sums["now"].softmax(1), 0.0)
+            sums["probabilities_heard"] += weight.knowing * known
+            self._passes += 1
+        sums["last_loss"], sums["last_met"] = sums["now_loss"], when
+        sums["now_loss"], self._met = torch.full_like(sums["now_loss"], torch.nan), torch.zeros_like(self._met)
+        self._steps = 0
 
     def evidence(self, costs: Costs = Costs()) -> Evidence:
-        """What was seen so far: ``softmax(1.5 m)``, m the mean logits; and the matrix of the early passes' surest.
+        """What was seen so far: ``softmax(1.5 m)``, m the mean logits; and the matrix of the surest examples.
+
+        A pass of which less than half was met is not heard yet.
 
         Raises:
-            TamisError: an example was never met, or nothing was met in the early passes.
+            TamisError: an example was never met, or fewer than two passes were seen.
         """
-        state = {name: value.cpu() for name, value in self._state.items()}
-        if missing := int((state["label"] < 0).sum()):
+        if missing := int((self._sums["label"] < 0).sum()):
             raise TamisError(
                 f"{missing} of {self.n} examples were never met; watch a run that meets all, or take a watch of fewer."
             )
-        known, looks, y = state["early_looks"] > 0, state["looks"], state["label"]
-        if not bool(known.any()):
-            first, last = early(self.passes)
+        now = Watch(self.n, self.classes)
+        now.load_state_dict(self.state_dict())
+        if 2 * int(now._met.sum()) >= self.n:
+            now._finish()
+        if now._passes < 2:
             raise TamisError(
-                f"nothing was met in passes {first + 1} to {last}, by which a run of {self.passes} is read; watch from "
-                "the start, and say how many passes there are."
+                "fewer than two passes were seen, but how much of a run is known by heart shows from one to the next."
             )
-        times = looks.clamp(min=1)
-        matrix = anchored((state["early"] / state["early_looks"][:, None])[known], y[known], rounds=0)
+        sums = {name: value.cpu() for name, value in now._sums.items()}
+        looks, y = sums["looks"], sums["label"]
+        known = sums["probabilities_heard"] > 0
+        said = sums["probabilities"] / sums["probabilities_heard"].clamp(min=torch.finfo(torch.float32).tiny)[:, None]
+        mean = sums["logits"] / sums["logits_heard"].clamp(min=torch.finfo(torch.float32).tiny)[:, None]
         return Evidence(
-            y, torch.where(looks > 0, state["loss"] / times, torch.nan), looks, None,
-            (SCALE * state["total"] / times[:, None]).softmax(1), matrix, costs,
+            y, torch.where(looks > 0, sums["loss"] / looks.clamp(min=1), torch.nan), looks, None,
+            (SCALE * mean).softmax(1), anchored(said[known], y[known], rounds=0), costs,
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, in plain values and tensors."""
-        sums = {name: value.clone() for name, value in self._state.items()}
-        return {"n": self.n, "classes": self.classes, "passes": self.passes, "sums": sums}
+        sums = {name: value.clone() for name, value in self._sums.items()}
+        so_far = {"passes": self._passes, "steps": self._steps, "by_heart": self._by_heart}
+        return {"n": self.n, "classes": self.classes, "sums": sums, "met": self._met.clone(), **so_far}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of a watch over as many examples, classes and passes.
+        """Go on from a state of a watch over as many examples and classes.
 
         Raises:
             TamisError: it is of another.
         """
-        mine = {"n": self.n, "classes": self.classes, "passes": self.passes}
+        mine = {"n": self.n, "classes": self.classes}
         if other := {name: state[name] for name in mine if state[name] != mine[name]}:
             told = ", ".join(f"{name} {value} for {mine[name]}" for name, value in other.items())
             raise TamisError(f"the state is of another watch: {told}.")
-        self._state = {name: value.clone() for name, value in state["sums"].items()}
-
-
-def early(passes: int) -> tuple[int, int]:
-    """The passes by which a run of so many is read for its matrix: from the first of both, from 0, to before the other.
-
-    Example:
-        >>> early(10), early(3), early(100)
-        ((1, 4), (1, 2), (10, 40))
-    """
-    first, last = (max(1, round(edge * passes / 10)) for edge in EARLY)
-    return first, max(last, first + 1)
+        self._sums = {name: value.clone() for name, value in state["sums"].items()}
+        self._met, self._passes = state["met"].clone(), state["passes"]
+        self._steps, self._by_heart = state["steps"], state["by_heart"]

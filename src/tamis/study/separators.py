@@ -167,7 +167,7 @@ def map_d(lab: Lab, of: LabOf) -> Said:
     both = Arrays(torch.cat([data.x, data.x[wrong]]), torch.cat([data.y, label]), data.classes)
     target, course = both.y.cpu(), []
 
-    def see(_: int, said: Tensor) -> None:
+    def see(_: int, said: Tensor, order: Tensor) -> None:
         course.append(F.cross_entropy(said, target, reduction="none"))
 
     costs = plain_run(both, lab.network(lab.seed), see, recipe=lab.recipe, passes=round(lab.passes), seed=lab.seed)

@@ -1,0 +1,87 @@
+"""By heart: how much of what a network knows of its examples it knows only because it has met them, from its own passes.
+
+Where one pass ends and the next begins the network is the same, but the examples are not: those of the last quarter
+were met once less often than those of the first. What the latter lose less was learnt by heart. No data are held back.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tamis.observe.posterior import KNOWING, LEAST
+
+
+class Heard(NamedTuple):
+    """How much a pass counts.
+
+    Attributes:
+        alike: 1 - rho: in a mean of what passes say of an example. knowing: ``(n (1 - rho)^2)^3``: where they are asked
+            how often labels are wrong, which is told best by who knows most and has learnt least by heart.
+    """
+
+    alike: float
+    knowing: float
+
+
+def by_heart(before: Tensor, after: Tensor, met_before: Tensor, met_after: Tensor) -> float:
+    """Nats that were learnt by heart from one pass to the next, the mean over examples.
+
+    With D the drop of an example's loss between both passes, ``A_k`` its mean over those who were met in quarter k of
+    the first and ``B_k`` over those who were met in quarter k of the second, it is the step between ``A_4`` and ``B_1``
+    less what learning alone makes of the way between them: ``1.5 (A_4 + B_1) - 0.5 (A_3 + B_2) - mean D``. If the loss
+    falls evenly and by h for every time that an example was met, this is h.
+
+    Args:
+        before, after: ``[N]`` losses in both passes, each before the example's own update; NaN where it was not met.
+        met_before, met_after: ``[N]`` when each was met, as a share of its pass, in [0, 1).
+
+    Returns:
+        May be below 0 by chance: with N examples it is sure to some ``sqrt(20 / N)`` standard deviations of D. 0 where
+        a quarter is empty.
+
+    Example:
+        >>> draw = torch.Generator().manual_seed(0)
+        >>> first, second = torch.rand(1000, generator=draw), torch.rand(1000, generator=draw)
+        >>> hard = torch.rand(1000, generator=draw)
+        >>> before = hard + 2 - 0.4 * first  # falls by .4 a pass, for everybody
+        >>> after = hard + 2 - 0.4 * (1 + second) - 0.1  # and by .1 for having been met
+        >>> round(by_heart(before, after, first, second), 2)
+        0.1
+
+    Fails when: passes are not shuffled, so that the last of one differ from the first of the next.
+    """
+    drop = before - after
+    known = drop.isfinite()
+    if not bool(known.any()):
+        return 0.0
+    late, later = ((met_before[known] * 4).long().clamp(0, 3), (met_after[known] * 4).long().clamp(0, 3))
+    drop = drop[known].double()
+    means = [[drop[quarter == k].mean() for k in range(4)] for quarter in (late, later)]
+    step = 1.5 * (means[0][3] + means[1][0]) - 0.5 * (means[0][2] + means[1][1]) - drop.mean()
+    return float(step) if bool(step.isfinite()) else 0.0
+
+
+def heard(loss: float, labels: Tensor, learnt_by_heart: float) -> Heard:
+    """How much a pass counts, by its mean loss and the nats that were learnt by heart until then.
+
+    ``rho = h / (loss + h)`` is the share of what would be unexplained that is explained by heart, and ``n = H - loss -
+    h`` the nats of the given labels that are explained of examples that were never met, H the labels' entropy.
+
+    Args:
+        loss: nats, the mean of the pass. labels: ``[N]`` as given. learnt_by_heart: nats, h; below 0 is 0.
+
+    Example:
+        >>> labels = torch.arange(100) % 10
+        >>> heard(0.5, labels, 0.0).alike, heard(0.25, labels, 0.25).alike
+        (1.0, 0.5)
+    """
+    h = max(0.0, learnt_by_heart)
+    counts = torch.bincount(labels).double()
+    share = counts[counts > 0] / counts.sum()
+    rho = h / (loss + h) if loss + h > 0 else 0.0
+    nats = max(LEAST, float(-(share * share.log()).sum()) - loss - h)
+    return Heard(1 - rho, (nats * (1 - rho) ** 2) ** KNOWING if math.isfinite(nats) else 0.0)
