@@ -195,11 +195,13 @@ def watched(said: list[Rows], y: list[int], orders: list[list[int]]) -> tuple[Ro
         heart = max(0.0, learnt)
         rho = heart / (loss + heart)
         weight = (max(0.01, entropy - loss - heart) * (1 - rho) ** 2) ** 3
-        for i in now:
-            alike[i] += 1 - rho
-            knowing[i] += weight
-            logits[i] = [total + (1 - rho) * v for total, v in zip(logits[i], z[i], strict=True)]
-            probabilities[i] = [total + weight * v for total, v in zip(probabilities[i], softmax(z[i]), strict=True)]
+        for place, i in enumerate(order):
+            if i in now:
+                alike[i] += 1 - rho
+                logits[i] = [total + (1 - rho) * v for total, v in zip(logits[i], z[i], strict=True)]
+            if i in now and (before or place >= len(order) / 2):
+                knowing[i] += weight
+                probabilities[i] = [total + weight * v for total, v in zip(probabilities[i], softmax(z[i]), strict=True)]
         before = now
     return (
         [[v / w if w else 0.0 for v in row] for row, w in zip(logits, alike, strict=True)],

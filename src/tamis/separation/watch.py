@@ -20,6 +20,7 @@ from tamis.separation.evidence import Evidence
 from tamis.types import Costs, TamisError
 
 SCALE = 1.5  # of the mean logits: some of the passes that they are a mean of knew little
+UNHEARD = 0.5  # of the first pass: until then a network knows so little that its surest examples are often wrong
 AGAIN = 0.5  # of a step's examples were met in this pass before, and half of all: a new one has begun
 
 
@@ -124,6 +125,7 @@ class Watch:
             weight = heard(loss, sums["label"][known], self._by_heart)
             sums["logits"] += weight.alike * torch.where(known[:, None], sums["now"], 0.0)
             sums["logits_heard"] += weight.alike * known
+            known = known & (when >= UNHEARD) if self._passes == 0 else known
             sums["probabilities"] += weight.knowing * torch.where(known[:, None], sums["now"].softmax(1), 0.0)
             sums["probabilities_heard"] += weight.knowing * known
             self._passes += 1
