@@ -201,7 +201,9 @@ def watched(said: list[Rows], y: list[int], orders: list[list[int]]) -> tuple[Ro
                 logits[i] = [total + (1 - rho) * v for total, v in zip(logits[i], z[i], strict=True)]
             if i in now and (before or place >= len(order) / 2):
                 knowing[i] += weight
-                probabilities[i] = [total + weight * v for total, v in zip(probabilities[i], softmax(z[i]), strict=True)]
+                probabilities[i] = [
+                    total + weight * v for total, v in zip(probabilities[i], softmax(z[i]), strict=True)
+                ]
         before = now
     return (
         [[v / w if w else 0.0 for v in row] for row, w in zip(logits, alike, strict=True)],

@@ -1,4 +1,4 @@
-"""By heart: how much of what a network knows of its examples it knows only because it has met them, from its own passes.
+"""By heart: what a network knows of its examples only because it has met them, measured in its own passes.
 
 Where one pass ends and the next begins the network is the same, but the examples are not: those of the last quarter
 were met once less often than those of the first. What the latter lose less was learnt by heart. No data are held back.
