@@ -45,6 +45,9 @@ def test_as_many_definitions_of_each_of_the_largest_classes_are_drawn_alike_each
     assert len(drawn) == len(set(drawn)) == 12_000
     assert {name for _, name in drawn} == {name for _, name in pairs} - {"rare"}
     assert drawn == glosses.chosen(pairs)
+    sizes = {f"c{k}": 2 * glosses.OF_EACH for k in range(10)}
+    pairs = [(f"{name} {i}", name) for name, size in sizes.items() for i in range(size)]
+    assert set(glosses.chosen(pairs, 1)) == set(pairs) - set(glosses.chosen(pairs)), "another part has others"
 
 
 def test_the_table_of_segments_becomes_arrays_that_a_study_takes(
@@ -64,12 +67,14 @@ def test_the_table_of_segments_becomes_arrays_that_a_study_takes(
     assert np.isclose(data.train.x[:, 0], 2 * data.train.x[:, 1]).all()
 
 
-def test_the_plan_of_both_wants_them_where_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plan_of_them_wants_them_where_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("segments", "glosses"):
+    for name in ("segments", "glosses", "others"):
         np.savez(tmp_path / f"{name}.npz", x=np.zeros((10, 2), np.float32), y=np.arange(10) % 2)
     plan = load_plan(str(RECIPES / "separation_others.toml"))
-    assert [setting.dataset.partition("#")[0] for setting in plan.settings] == ["segments.npz", "glosses.npz"]
+    assert [setting.dataset.partition("#")[0] for setting in plan.settings] == [
+        f"{name}.npz" for name in ("segments", "glosses", "others")
+    ]
     assert plan.separators[0] == "separate"
 
 
