@@ -77,7 +77,7 @@ def watch_one_run(
     ``1 - rho`` of what it explains that it does not know by heart. The matrix is that of the surest fifth of every
     class, by the mean probabilities of the passes, each by ``(n (1 - rho)^2)^3`` with n the nats that it explains of
     examples that were never met: then a network is right about them and has not yet learnt their wrong labels. Both are
-    found as :mod:`tamis.observe.by_heart` says. What the first half of the first pass says is not heard for the matrix.
+    found as :mod:`tamis.observe.memorization` says. The first half of the first pass is not heard for the matrix.
 
     Args:
         data: with the labels as they were given. network: seed to a fresh network that gives logits ``[B, K]``.

@@ -2,8 +2,8 @@
 
 It goes beside any loop and changes nothing in it. Two weighted sums for each example are what it keeps: its logits,
 which say what class it looks like, and its probabilities, whose surest examples say how often the labels of a class are
-wrong, and which they become. A pass counts the less the more it knows by heart (:mod:`tamis.observe.by_heart`), so it
-does not matter how long the run is, or when its learning rate falls.
+wrong, and which they become. A pass counts the less the more it knows by heart (:mod:`tamis.observe.memorization`), so
+it does not matter how long the run is, or when its learning rate falls.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tamis.observe.by_heart import by_heart, heard
 from tamis.observe.calibration import anchored
+from tamis.observe.memorization import heard, memorized
 from tamis.separation.evidence import Evidence
 from tamis.types import Costs, TamisError
 
@@ -49,7 +49,7 @@ class Watch:
         ([3.0, 3.0, 3.0, 3.0], [0, 0, 1, 1])
 
     Fails when: the network learns labels by heart before it has learnt what examples have in common, within a pass or
-    two; passes are not shuffled; examples are met under changing labels.
+    two; passes are not shuffled, or show an example several times each; examples are met under changing labels.
     """
 
     def __init__(self, n: int, classes: int) -> None:
@@ -71,7 +71,7 @@ class Watch:
             "last_met": torch.zeros(n),
         }
         self._met = torch.zeros(n, dtype=torch.bool)  # in this pass; where indices are, so that nothing waits
-        self._passes, self._steps, self._by_heart = 0, 0, 0.0  # finished; examples met in this pass; nats
+        self._passes, self._steps, self._memorized = 0, 0, 0.0  # finished; examples met in this pass; nats
 
     def see(self, index: Tensor, logits: Tensor, y: Tensor) -> None:
         """Take in one step: ``logits`` ``[B, K]`` and labels ``[B]`` of the examples ``index`` ``[B]``.
@@ -120,9 +120,9 @@ class Watch:
         sums = self._sums
         known, when = sums["now_loss"].isfinite(), sums["now_met"] / max(1, self._steps)
         if bool(known.any()):
-            self._by_heart += by_heart(sums["last_loss"], sums["now_loss"], sums["last_met"], when)
+            self._memorized += memorized(sums["last_loss"], sums["now_loss"], sums["last_met"], when)
             loss = float(sums["now_loss"][known].double().mean())
-            weight = heard(loss, sums["label"][known], self._by_heart)
+            weight = heard(loss, sums["label"][known], self._memorized)
             sums["logits"] += weight.alike * torch.where(known[:, None], sums["now"], 0.0)
             sums["logits_heard"] += weight.alike * known
             known = known & (when >= UNHEARD) if self._passes == 0 else known
@@ -166,7 +166,7 @@ class Watch:
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, in plain values and tensors."""
         sums = {name: value.clone() for name, value in self._sums.items()}
-        so_far = {"passes": self._passes, "steps": self._steps, "by_heart": self._by_heart}
+        so_far = {"passes": self._passes, "steps": self._steps, "memorized": self._memorized}
         return {"n": self.n, "classes": self.classes, "sums": sums, "met": self._met.clone(), **so_far}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -181,4 +181,4 @@ class Watch:
             raise TamisError(f"the state is of another watch: {told}.")
         self._sums = {name: value.clone() for name, value in state["sums"].items()}
         self._met, self._passes = state["met"].clone(), state["passes"]
-        self._steps, self._by_heart = state["steps"], state["by_heart"]
+        self._steps, self._memorized = state["steps"], state["memorized"]

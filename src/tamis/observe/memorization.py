@@ -1,4 +1,4 @@
-"""By heart: what a network knows of its examples only because it has met them, measured in its own passes.
+"""Memorization: what a network knows by heart, only because it has met an example, measured in its own passes.
 
 Where one pass ends and the next begins the network is the same, but the examples are not: those of the last quarter
 were met once less often than those of the first. What the latter lose less was learnt by heart. No data are held back.
@@ -27,8 +27,8 @@ class Heard(NamedTuple):
     knowing: float
 
 
-def by_heart(before: Tensor, after: Tensor, met_before: Tensor, met_after: Tensor) -> float:
-    """Nats that were learnt by heart from one pass to the next, the mean over examples.
+def memorized(before: Tensor, after: Tensor, met_before: Tensor, met_after: Tensor) -> float:
+    """Nats that were memorized from one pass to the next, the mean over examples: higher is more by heart.
 
     With D the drop of an example's loss between both passes, ``A_k`` its mean over those who were met in quarter k of
     the first and ``B_k`` over those who were met in quarter k of the second, it is the step between ``A_4`` and ``B_1``
@@ -49,10 +49,14 @@ def by_heart(before: Tensor, after: Tensor, met_before: Tensor, met_after: Tenso
         >>> hard = torch.rand(1000, generator=draw)
         >>> before = hard + 2 - 0.4 * first  # falls by .4 a pass, for everybody
         >>> after = hard + 2 - 0.4 * (1 + second) - 0.1  # and by .1 for having been met
-        >>> round(by_heart(before, after, first, second), 2)
+        >>> round(memorized(before, after, first, second), 2)
         0.1
 
     Fails when: passes are not shuffled, so that the last of one differ from the first of the next.
+
+    Reference: Feldman 2020, arXiv:1906.05271, defines memorization as what an example's presence in the training set
+    adds to the probability of its label; this is the mean over examples, of one more visit, in loss. The estimator is
+    this package's own.
     """
     drop = before - after
     known = drop.isfinite()
@@ -65,21 +69,24 @@ def by_heart(before: Tensor, after: Tensor, met_before: Tensor, met_after: Tenso
     return float(step) if bool(step.isfinite()) else 0.0
 
 
-def heard(loss: float, labels: Tensor, learnt_by_heart: float) -> Heard:
-    """How much a pass counts, by its mean loss and the nats that were learnt by heart until then.
+def heard(loss: float, labels: Tensor, nats_memorized: float) -> Heard:
+    """How much a pass counts, by its mean loss and the nats that were memorized until then.
 
     ``rho = h / (loss + h)`` is the share of what would be unexplained that is explained by heart, and ``n = H - loss -
     h`` the nats of the given labels that are explained of examples that were never met, H the labels' entropy.
 
     Args:
-        loss: nats, the mean of the pass. labels: ``[N]`` as given. learnt_by_heart: nats, h; below 0 is 0.
+        loss: nats, the mean of the pass. labels: ``[N]`` int64 as given. nats_memorized: h; below 0 is 0.
+
+    Returns:
+        Weights of at least 0, without a unit: only their ratios between passes matter. Higher is heard more.
 
     Example:
         >>> labels = torch.arange(100) % 10
         >>> heard(0.5, labels, 0.0).alike, heard(0.25, labels, 0.25).alike
         (1.0, 0.5)
     """
-    h = max(0.0, learnt_by_heart)
+    h = max(0.0, nats_memorized)
     counts = torch.bincount(labels).double()
     share = counts[counts > 0] / counts.sum()
     rho = h / (loss + h) if loss + h > 0 else 0.0

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tamis.observe.by_heart import by_heart, heard
+from tamis.observe.memorization import heard, memorized
 
 
 def course(n: int, slope: float, heart: float, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -25,24 +25,24 @@ def course(n: int, slope: float, heart: float, seed: int) -> tuple[Tensor, Tenso
 @settings(deadline=None, max_examples=40)
 def test_what_one_visit_teaches_is_told_from_what_all_learn(slope: float, heart: float, seed: int) -> None:
     before, after, first, second = course(20_000, slope, heart, seed)
-    assert by_heart(before, after, first, second) == pytest.approx(heart, abs=0.01 + 0.02 * abs(slope))
+    assert memorized(before, after, first, second) == pytest.approx(heart, abs=0.01 + 0.02 * abs(slope))
 
 
 def test_the_hard_ones_do_not_disturb_it() -> None:
     """Every example is held against itself: who came late by chance may be harder."""
     before, after, first, second = course(400, 0.3, 0.2, 0)
     harder = torch.where(first > 0.75, 5.0, 0.0)
-    assert by_heart(before + harder, after + harder, first, second) == pytest.approx(
-        by_heart(before, after, first, second), abs=1e-9
+    assert memorized(before + harder, after + harder, first, second) == pytest.approx(
+        memorized(before, after, first, second), abs=1e-9
     )
 
 
 def test_who_was_not_met_in_both_passes_is_left_out_and_nothing_to_tell_is_nothing() -> None:
     before, after, first, second = course(4_000, 0.3, 0.2, 0)
     before[::3], after[1::3] = torch.nan, torch.inf
-    assert by_heart(before, after, first, second) == pytest.approx(0.2, abs=0.05)
-    assert by_heart(before, torch.full_like(after, torch.nan), first, second) == 0.0
-    assert by_heart(before[:2], after[:2], first[:2], second[:2]) == 0.0
+    assert memorized(before, after, first, second) == pytest.approx(0.2, abs=0.05)
+    assert memorized(before, torch.full_like(after, torch.nan), first, second) == 0.0
+    assert memorized(before[:2], after[:2], first[:2], second[:2]) == 0.0
 
 
 def test_a_pass_is_heard_by_what_it_knows_of_examples_that_were_never_met() -> None:
