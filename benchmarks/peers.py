@@ -37,7 +37,7 @@ from tamis.observe.out_of_fold import normalized_margin, self_confidence
 from tamis.recorder import Recorder
 from tamis.types import Observation
 
-BATCH, CLASSES, STEPS, VISITS, REPEATS, RATIO = 256, 1000, 16, 20, 15, 50
+BATCH, CLASSES, STEPS, VISITS, REPEATS, RATIO = 256, 1000, 32, 20, 15, 50
 ROUNDING = 1e-6
 """Of a mean of 20 margins: aum adds up in double precision, ours in single."""
 
@@ -94,7 +94,7 @@ def against_aum(calculator: Callable[[str], Any], device: str = "cpu") -> list[R
         mine = recorder.compute(scores.aum()).double().cpu()
         return float(((mine - theirs) / theirs.abs().clamp(min=1)).abs().max())
 
-    # a pass over 4,096 examples, as a loop would record it
+    # A pass over 8,192 examples, as a loop would record it: as many as a window holds, so that each pays for one.
     batches = [batch(step, device=device) for step in range(STEPS)]
     places = torch.arange(STEPS * BATCH).split(BATCH)
     names = [place.tolist() for place in places]

@@ -84,6 +84,7 @@ class Guarding:
         if self._state is None:
             self._state = guard.init(self._n, seen.logits.shape[1])
         if self._state["said"].device != seen.logits.device:
+            self._take_in()
             self._state = {k: v.to(seen.logits.device) if v.ndim else v for k, v in self._state.items()}
         if bool(self._state["plain"]):
             return losses
@@ -93,7 +94,7 @@ class Guarding:
         guard.meet(self._state, seen.target)
         losses = guard.losses(self._state, seen.index, outputs, seen.target)
         said = (seen.logits, seen.target)
-        if seen.logits.device.type == "cpu":  # an accelerator runs ahead by itself
+        if seen.index.device.type == "cpu":  # see Window.add
             self._window.put(seen.logits.shape[1], seen.index, said, self._take)
         else:
             self._take(None, seen.index, said)

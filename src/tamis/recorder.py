@@ -77,7 +77,7 @@ class Recorder:
             self._take_in()
             self._begin(observation)
         kind, columns = self._columns(observation)
-        if first or self._device.type != "cpu":  # a first mistake is said at once; an accelerator runs ahead by itself
+        if first or observation.index.device.type != "cpu":  # a first mistake is said at once; see Window.add
             self._take(kind, observation.index, columns)
             return
         self._window.put(kind, observation.index, columns, self._take)
@@ -120,7 +120,7 @@ class Recorder:
 
     def _columns(self, observation: Observation) -> tuple[Contents, list[Tensor]]:
         """What the signals read, where that is little, else what they say; and which of the two it is."""
-        if self._device.type == "cpu" and self._copied:
+        if observation.index.device.type == "cpu" and self._copied:
             fields, rows = [getattr(observation, name) for name in self._copied], observation.index.shape
             fit = all(value is not None and value.shape[:1] == rows for value in fields)
             if fit and fields[-1].numel() <= SMALL:

@@ -1,7 +1,8 @@
 """A window: the observations of several steps, held as one.
 
-On a CPU most of the time of recording a small batch goes into calling functions, and most of the rest into fetching
-the states of examples from all over the memory. Eight thousand examples at once, in their order, cost less of both.
+Most of the time of recording a small batch goes into calling functions: on a CPU, and on the host of an accelerator,
+whose own work on a step is over before its next can be called. Most of the rest, on a CPU, goes into fetching the
+states of examples from all over the memory. Eight thousand examples at once, in their order, cost less of both.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Window:
             take(*part)
 
     def add(self, kind: Hashable, index: Tensor, columns: Sequence[Tensor]) -> None:
-        """Hold copies of a step's detached rows, on the CPU, so that the caller may use its tensors again."""
+        """Hold copies of a step's detached rows, so that the caller may use its tensors again: the examples on the CPU,
+        where they are sorted without waiting for an accelerator, the columns anywhere."""
         self._kind = kind
         self._held.append([column.clone() for column in (index, *columns)])
         self._ends.append(len(index) + (self._ends[-1] if self._ends else 0))
@@ -75,7 +77,8 @@ class Window:
         for start, stop, distinct in _stretches(before, ends):
             if distinct:
                 rows = torch.from_numpy(row[(row >= start) & (row < stop)])
-                at, *taken = (column.index_select(0, rows) for column in columns)
+                moved = {device: rows.to(device, non_blocking=True) for device in {column.device for column in columns}}
+                at, *taken = (column.index_select(0, moved[column.device]) for column in columns)
             else:
                 at, *taken = (column[start:stop] for column in columns)
             yield self._kind, at, taken, distinct
