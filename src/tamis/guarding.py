@@ -9,6 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from tamis.drawing import Plan
+from tamis.meetings import Meetings
+from tamis.observe.scores import Score
+from tamis.recorder import Recorder
 from tamis.selection.policy import Policy
 from tamis.selection.rule import State
 from tamis.types import Observation, TamisError
@@ -27,19 +30,21 @@ class Guarding:
     def __init__(self, policy: Policy, n: int, seed: int) -> None:
         self._policy, self._n, self._seed = policy, n, seed
         self._state: State | None = None  # until the first logits say how many classes there are
-        self._window = Window()
+        self._window, self._meetings = Window(), Meetings(n)
         self.notes: list[Note] = []
 
-    def after_pass(self, spent: float) -> bool:
-        """Take in the pass before an epoch, which brought the run to the fraction ``spent`` of its budget; whether the
-        policy may select among the epoch's examples by its rule."""
+    def after_pass(self, recorder: Recorder) -> bool:
+        """Take in the pass before an epoch, whose losses are recorded; whether the policy may select among the epoch's
+        examples by its rule."""
         guard = self._policy.guard
         if guard is None:
             return True
         if self._state is None:
             return False
         self._take_in()
-        self._state = guard.after_pass(self._state, spent)
+        if isinstance(self._policy.priority, Score) and (not self.notes or guard.lets_select(self._state)):
+            self._meetings.end(recorder.compute(self._policy.priority).cpu(), recorder.trained.cpu())
+        self._state = guard.after_pass(self._state, self._meetings.share)
         self.notes.append(guard.note(self._state))
         return guard.lets_select(self._state)
 
@@ -48,10 +53,15 @@ class Guarding:
 
         Where fewer than ``least`` would be, the least probably wrong of those left out fill it up.
         """
-        guard = self._policy.guard
-        if guard is None or self._state is None:
+        plan = self._left(plan, epoch, least)
+        if self._policy.guard is not None:
+            self._meetings.begin(plan.order)
+        return plan
+
+    def _left(self, plan: Plan, epoch: int, least: int) -> Plan:
+        if self._policy.guard is None or self._state is None:
             return plan
-        trains = guard.trains(self._state, self._seed, epoch)
+        trains = self._policy.guard.trains(self._state, self._seed, epoch)
         if trains is None:
             return plan
         kept = trains[plan.order]
@@ -118,14 +128,17 @@ class Guarding:
 
     def state_dict(self) -> dict[str, Any]:
         self._take_in()
-        return {"state": _copied(self._state), "notes": [dict(note) for note in self.notes]}
+        notes = [dict(note) for note in self.notes]
+        return {"state": _copied(self._state), "notes": notes, "meetings": self._meetings.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._state, self.notes = _copied(state["state"]), [dict(note) for note in state["notes"]]
         if self._state is not None and self._policy.guard is not None:  # states of earlier versions lack some
             whole = self._policy.guard.init(self._n, len(self._state["matrix"]), self._state["said"].device)
             self._state = {**whole, **self._state}
-        self._window = Window()
+        self._window, self._meetings = Window(), Meetings(self._n)
+        if "meetings" in state:
+            self._meetings.load_state_dict(state["meetings"])
 
 
 def _copied(state: State | None) -> State | None:

@@ -41,7 +41,6 @@ ROUNDS = 5  # of EM after a pass: each starts where the one before ended
 PARTS = 4  # of the first pass, after each of which what it says is heard once
 ENOUGH = 20  # examples a class that such a part must hold
 FEW = 0.07  # of the labels: where fewer seem wrong, what is trained through spreads them evenly until it is held
-SHORT = 6.5  # passes: six, and what is left out of incomplete batches
 FAINT = 2.0**-20  # of the first pass's looks, where later ones may leave some examples out
 SCALING = 6  # steps of a fifth by which what the network says may be made surer or less sure: threefold at most
 
@@ -68,9 +67,9 @@ class Guard:
             and seldom sure.
         protect: leave out of no class more than it has wrong labels by the guard's own count.
         rate: the share of all that is left out, whatever is probable, for whoever knows it. None: unknown.
-        hurry: the pass up to which the policy may leave out what is learnt, where the first pass says that labels are
-            right: later, the hard are learnt by heart. 0: never.
-        short: ... and where the budget holds at most so many passes: in more the network learns all it can anyway.
+        memorized: where the first pass says that labels are right, the policy may leave out what is learnt until this
+            share of what would be unexplained is explained by heart: what is hard is then no longer understood. 0:
+            never.
 
     Example:
         >>> guard = Guard(settle=1)
@@ -94,8 +93,7 @@ class Guard:
     heard: float = 0.5
     protect: bool = True
     rate: float | None = None
-    hurry: int = 0
-    short: float = SHORT
+    memorized: float = 0.0
 
     def __post_init__(self) -> None:
         if type(self.settle) is not int or self.settle < 1:
@@ -104,10 +102,8 @@ class Guard:
             )
         if not (self.slowing > 0 and 0 < self.wrong < 1 and 0 <= self.relook <= 1 and 0 <= self.floor < 1):
             raise TamisError(f"{self} needs slowing above 0, wrong in (0, 1), relook in [0, 1] and floor in [0, 1).")
-        if type(self.hurry) is not int or self.hurry < 0:
-            raise TamisError(f"hurry is {self.hurry}, but it is the number of a pass, or 0 for none.")
-        if not self.short > 0:
-            raise TamisError(f"short is {self.short}, but it is a number of passes above 0.")
+        if not 0 <= self.memorized <= 1:
+            raise TamisError(f"memorized is {self.memorized}, but it is a share in [0, 1].")
         if not (0 <= self.heard <= 1 and (self.rate is None or 0 < self.rate < 1)):
             raise TamisError(f"{self} needs heard in [0, 1] and a rate in (0, 1), or None where it is not known.")
 
@@ -117,7 +113,7 @@ class Guard:
         ``said`` ``[n, K]`` sums of log p(true class | x), each pass by its ``weight``, over ``looks`` ``[n]``;
         ``given`` ``[n]`` the label, -1 until it was seen; ``borne`` ``[K]``, how many of the first pass bear each, in
         so many steps ``met``, how many were ``shown``, what share of their labels ``seems`` wrong, and whether they say
-        that labels are right, ``clean``;
+        that labels are right, ``clean``, as long as little is learnt by heart;
         ``matrix`` ``[K, K]`` P(given | true), which is trained through; ``explained``, the nats of the labels that all
         this explains, and their last ``growth``; ``scale`` of log p and ``found`` ``[K, K]``, by which labels are
         judged once both are ``held``; ``spared`` ``[K]`` bool, labels that are not judged; the ``trust`` in what was
@@ -180,15 +176,14 @@ class Guard:
             matrix = transition(p, given, start, ROUNDS)
             seem = float(mislabeled(p, matrix, given).mean())
             seems = seem if seem < FEW else seems
-            clean = self.hurry > 0 and labels_seem_right(p, matrix, given)
+            clean = self.memorized > 0 and labels_seem_right(p, matrix, given)
         found = {"seems": torch.tensor(seems), "clean": torch.tensor(clean), "matrix": beginning(state["borne"], seems)}
         return {**state, "weight": state["weight"] * 2, **found}
 
     def lets_select(self, state: State) -> bool:
-        """Whether the policy may leave out what is learnt: early, where the first pass said that labels are right, and
-        while the guard is not open."""
-        early = int(state["passes"]) < self.hurry
-        return early and bool(state["clean"]) and (bool(state["plain"]) or not bool(state["held"]))
+        """Whether the policy may leave out what is learnt: while labels seem right, little is learnt by heart, and the
+        guard is not open."""
+        return bool(state["clean"]) and (bool(state["plain"]) or not bool(state["held"]))
 
     def observe(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> None:
         """Take in what a step said, before its own update: ``logits`` ``[b, K]`` and labels ``[b]`` of ``index``."""
@@ -218,16 +213,15 @@ class Guard:
         found[known] = self._judged(state, known)
         return found
 
-    def after_pass(self, state: State, spent: float = 1.0) -> State:
+    def after_pass(self, state: State, by_heart: float = 0.0) -> State:
         """The state after one more pass: the matrix, until it is held; then who is wrong, and who is left out.
 
-        ``spent`` is the fraction of the budget that is spent by now, in (0, 1]; it tells whether that is :attr:`short`.
+        ``by_heart`` is the share of what would be unexplained that is explained by heart by now; see :attr:`memorized`.
         """
         known = state["looks"] > 0
         if int(state["passes"]) == 0:
             state = {**self.within_pass(state), "matrix": beginning(state["borne"])}
-            state["clean"] &= spent * self.short >= 1
-        after = {**state, "passes": state["passes"] + 1}
+        after = {**state, "passes": state["passes"] + 1, "clean": state["clean"] & (by_heart < self.memorized)}
         if bool(state["plain"]) or not bool(known.any()):
             return after
         if not bool(state["held"]):

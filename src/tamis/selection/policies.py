@@ -24,7 +24,7 @@ from tamis.selection.by_loss import (
     selective_backprop_inbatch,
     top_k,
 )
-from tamis.selection.guard import SHORT, Guard
+from tamis.selection.guard import Guard
 from tamis.selection.policy import Policy, said
 from tamis.selection.robust import (
     align_prune,
@@ -86,9 +86,6 @@ def _whole(name: str, values: dict[str, object]) -> None:
             raise TamisError(f"{key} of {name} is {values[key]!r}, but it must be a whole number.")
 
 
-HURRY = 4  # passes, the last of those in which guarded drops what is learnt
-
-
 def uniform() -> Policy:
     """Plain training: every example once an epoch, in a new order each time.
 
@@ -143,7 +140,7 @@ def guarded(
     rate: float | None = None,
     drop: float = 0.75,
     until: float = 0.7,
-    short: float = SHORT,
+    memorized: float = 0.5,
 ) -> Policy:
     """Guarded training: learn through a class transition matrix, find wrong labels meanwhile, leave the surest out.
 
@@ -156,10 +153,11 @@ def guarded(
     ``t = max(0, k - 1 + heard)``, k the share that they knew of what true classes tell of given labels. Where less than
     ``floor`` of the labels is then wrong with more than .9, the rest is plain training.
 
-    Where the budget holds at most ``short`` passes and the first, which looks at nothing that was trained on before,
-    says that labels are right and are soon learnt, the second to the fourth epoch drop an example whose last loss is
-    below the mean with probability ``drop``, up to ``until`` of the budget and unless the guard opens: what is hard is
-    trained on more often. That is the loss-based prioritisation that fails on noise, done where there is none.
+    Where the first pass, which looks at nothing that was trained on before, says that labels are right and are soon
+    learnt, later epochs drop an example whose last loss is below the mean with probability ``drop``, up to ``until`` of
+    the budget, unless the guard opens, and while less than the share ``memorized`` of what would be unexplained is
+    explained by heart: what is hard is trained on more often. That is the loss-based prioritisation that fails on
+    noise, done where there is none, and while the network still learns what examples have in common.
 
     Cost: 1 per epoch, and less where it leaves examples out: it forwards nothing of its own.
     Knobs: none to set; there is no noise rate. To measure what each part is good for: ``protect=False`` protects no
@@ -175,13 +173,13 @@ def guarded(
         >>> guarded().label
         'guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5)'
     """
-    guard = Guard(settle, slowing, wrong, relook, floor, heard, protect, rate, HURRY if drop else 0, short)
+    guard = Guard(settle, slowing, wrong, relook, floor, heard, protect, rate, memorized if drop else 0.0)
     settings: dict[str, object] = {
         "settle": settle, "slowing": slowing, "wrong": wrong, "relook": relook, "floor": floor, "heard": heard,
     }  # fmt: skip
     unusual = {
         "protect": (protect, True), "rate": (rate, None), "drop": (drop, 0.75), "until": (until, 0.7),
-        "short": (short, SHORT),
+        "memorized": (memorized, 0.5),
     }  # fmt: skip
     settings |= {name: value for name, (value, usual) in unusual.items() if value != usual}
     label = said("guarded", **settings)
