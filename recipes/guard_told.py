@@ -76,7 +76,7 @@ class Told(Guard):
     def pauses(self, state: State) -> bool:
         return False
 
-    def after_pass(self, state: State, by_heart: float = 0.0) -> State:
+    def after_pass(self, state: State, spent: float = 1.0) -> State:
         passes = state["passes"] + 1
         if self.mistaken is None or int(passes) != self.after:
             return {**state, "passes": passes}

@@ -47,6 +47,26 @@ def test_a_stretch_goes_on_until_an_example_comes_again_and_is_in_order() -> Non
     assert taken == [([0, 1, 2, 3], True), ([1, 4], True), ([5, 5], False), ([0, 5, 6], True)]
 
 
+def test_examples_are_sorted_here_and_their_columns_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An accelerator's columns stay there; "meta" stands for one, whose tensors have a device and no numbers."""
+    select = torch.Tensor.index_select
+
+    def checked(self: torch.Tensor, dim: int, rows: torch.Tensor) -> torch.Tensor:
+        assert self.device == rows.device  # which "meta" itself does not mind
+        return select(self, dim, rows)
+
+    monkeypatch.setattr(torch.Tensor, "index_select", checked)
+    window, taken = Window(rows=8), []
+    for batch in ([3, 1], [0, 2], [1, 1]):
+        far = torch.zeros(len(batch), 5, device="meta")
+        window.put("kind", torch.tensor(batch), [far], lambda *part: taken.append(part))
+    window.give(lambda *part: taken.append(part))
+    assert [(index.tolist(), distinct) for _, index, _, distinct in taken] == [([0, 1, 2, 3], True), ([1, 1], False)]
+    for _, index, (column,), _ in taken:
+        assert index.device.type == "cpu"
+        assert (column.device.type, column.shape) == ("meta", (len(index), 5))
+
+
 def test_there_is_room_for_one_kind_and_so_many_rows() -> None:
     window = Window(rows=4)
     assert window.room("a", 4)

@@ -33,18 +33,18 @@ class Guarding:
         self._window, self._meetings = Window(), Meetings(n)
         self.notes: list[Note] = []
 
-    def after_pass(self, recorder: Recorder) -> bool:
-        """Take in the pass before an epoch, whose losses are recorded; whether the policy may select among the epoch's
-        examples by its rule."""
+    def after_pass(self, spent: float, recorder: Recorder) -> bool:
+        """Take in the pass before an epoch, which brought the run to the fraction ``spent`` of its budget and has
+        ``recorder`` hold its losses; whether the policy may select among the epoch's examples by its rule."""
         guard = self._policy.guard
         if guard is None:
             return True
         if self._state is None:
             return False
         self._take_in()
-        if isinstance(self._policy.priority, Score) and (not self.notes or guard.lets_select(self._state)):
+        if isinstance(self._policy.priority, Score) and guard.wonders(self._state):
             self._meetings.end(recorder.compute(self._policy.priority).cpu(), recorder.trained.cpu())
-        self._state = guard.after_pass(self._state, self._meetings.share)
+        self._state = guard.after_pass(self._state, spent, self._meetings.share)
         self.notes.append(guard.note(self._state))
         return guard.lets_select(self._state)
 

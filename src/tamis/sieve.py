@@ -172,7 +172,7 @@ class Sieve:
         return Batches(self, batch, drop_last)
 
     def _form_plan(self, least: int, epoch: int) -> Plan:
-        allowed = self._guarding.after_pass(self.recorder)
+        allowed = self._guarding.after_pass(self.fraction, self.recorder)
         plan = form_plan(self._judge, self.recorder, self._candidates, epoch, self._progress, allowed, least)
         plan = self._guarding.plan(plan, epoch, least)
         self.costs += Costs(selections=int(plan.selected))

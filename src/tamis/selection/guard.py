@@ -29,6 +29,7 @@ from tamis.observe.posterior import (
     transition,
     true_label,
 )
+from tamis.selection.hurry import Hurry
 from tamis.selection.reassurance import SURE, labels_seem_right
 from tamis.selection.rule import State
 from tamis.types import TamisError, generator
@@ -67,10 +68,7 @@ class Guard:
             and seldom sure.
         protect: leave out of no class more than it has wrong labels by the guard's own count.
         rate: the share of all that is left out, whatever is probable, for whoever knows it. None: unknown.
-        memorized: where the first pass says that labels are right, the policy may leave out what is learnt until this
-            share of what would be unexplained is explained by heart: what is hard is then no longer understood. 0:
-            never.
-
+        hurry: how far the policy may leave out what is learnt, where the first pass says that labels are right.
     Example:
         >>> guard = Guard(settle=1)
         >>> state = guard.init(4, classes=2)
@@ -93,7 +91,7 @@ class Guard:
     heard: float = 0.5
     protect: bool = True
     rate: float | None = None
-    memorized: float = 0.0
+    hurry: Hurry | None = None
 
     def __post_init__(self) -> None:
         if type(self.settle) is not int or self.settle < 1:
@@ -102,8 +100,6 @@ class Guard:
             )
         if not (self.slowing > 0 and 0 < self.wrong < 1 and 0 <= self.relook <= 1 and 0 <= self.floor < 1):
             raise TamisError(f"{self} needs slowing above 0, wrong in (0, 1), relook in [0, 1] and floor in [0, 1).")
-        if not 0 <= self.memorized <= 1:
-            raise TamisError(f"memorized is {self.memorized}, but it is a share in [0, 1].")
         if not (0 <= self.heard <= 1 and (self.rate is None or 0 < self.rate < 1)):
             raise TamisError(f"{self} needs heard in [0, 1] and a rate in (0, 1), or None where it is not known.")
 
@@ -113,7 +109,7 @@ class Guard:
         ``said`` ``[n, K]`` sums of log p(true class | x), each pass by its ``weight``, over ``looks`` ``[n]``;
         ``given`` ``[n]`` the label, -1 until it was seen; ``borne`` ``[K]``, how many of the first pass bear each, in
         so many steps ``met``, how many were ``shown``, what share of their labels ``seems`` wrong, and whether they say
-        that labels are right, ``clean``, as long as little is learnt by heart;
+        that labels are right, ``clean``; the last pass that ``hurries``;
         ``matrix`` ``[K, K]`` P(given | true), which is trained through; ``explained``, the nats of the labels that all
         this explains, and their last ``growth``; ``scale`` of log p and ``found`` ``[K, K]``, by which labels are
         judged once both are ``held``; ``spared`` ``[K]`` bool, labels that are not judged; the ``trust`` in what was
@@ -130,6 +126,7 @@ class Guard:
             "shown": torch.zeros((), dtype=torch.int64),
             "seems": torch.tensor(WRONG_AT_FIRST),
             "clean": torch.zeros((), dtype=torch.bool),
+            "hurries": torch.zeros((), dtype=torch.int64),
             "matrix": start,
             "explained": torch.tensor(math.inf),
             "growth": torch.tensor(math.inf),
@@ -176,14 +173,20 @@ class Guard:
             matrix = transition(p, given, start, ROUNDS)
             seem = float(mislabeled(p, matrix, given).mean())
             seems = seem if seem < FEW else seems
-            clean = self.memorized > 0 and labels_seem_right(p, matrix, given)
+            clean = self.hurry is not None and labels_seem_right(p, matrix, given)
         found = {"seems": torch.tensor(seems), "clean": torch.tensor(clean), "matrix": beginning(state["borne"], seems)}
         return {**state, "weight": state["weight"] * 2, **found}
 
     def lets_select(self, state: State) -> bool:
-        """Whether the policy may leave out what is learnt: while labels seem right, little is learnt by heart, and the
-        guard is not open."""
-        return bool(state["clean"]) and (bool(state["plain"]) or not bool(state["held"]))
+        """Whether the policy may leave out what is learnt: where the first pass said that labels are right, as long as
+        that pays, and while the guard is not open."""
+        pays = int(state["passes"]) < int(state["hurries"])
+        return pays and bool(state["clean"]) and (bool(state["plain"]) or not bool(state["held"]))
+
+    def wonders(self, state: State) -> bool:
+        """Whether the pass that is over may say how far to hurry: the first, and the second where the first does not."""
+        seen, far = int(state["passes"]), int(state["hurries"])
+        return self.hurry is not None and (seen == 0 or (seen == 1 and bool(state["clean"]) and not far))
 
     def observe(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> None:
         """Take in what a step said, before its own update: ``logits`` ``[b, K]`` and labels ``[b]`` of ``index``."""
@@ -213,15 +216,19 @@ class Guard:
         found[known] = self._judged(state, known)
         return found
 
-    def after_pass(self, state: State, by_heart: float = 0.0) -> State:
+    def after_pass(self, state: State, spent: float = 1.0, by_heart: float = 1.0) -> State:
         """The state after one more pass: the matrix, until it is held; then who is wrong, and who is left out.
 
-        ``by_heart`` is the share of what would be unexplained that is explained by heart by now; see :attr:`memorized`.
+        ``spent`` is the fraction of the budget that is spent by now, in (0, 1], and ``by_heart`` the share of what would
+        be unexplained that is explained by heart: what :class:`~tamis.selection.hurry.Hurry` goes by.
         """
+        if self.hurry is not None and self.wonders(state):
+            far = self.hurry.until(int(state["passes"]) + 1, spent, by_heart)
+            state = {**state, "hurries": torch.tensor(far)}
         known = state["looks"] > 0
         if int(state["passes"]) == 0:
             state = {**self.within_pass(state), "matrix": beginning(state["borne"])}
-        after = {**state, "passes": state["passes"] + 1, "clean": state["clean"] & (by_heart < self.memorized)}
+        after = {**state, "passes": state["passes"] + 1}
         if bool(state["plain"]) or not bool(known.any()):
             return after
         if not bool(state["held"]):
@@ -238,8 +245,8 @@ class Guard:
                 return {**after, "plain": torch.tensor(True)}
             after["out"] = self.left_out(after["wrong"], state["given"], len(state["matrix"]))
         if int(after["passes"]) == 1:
-            # What the first pass says is good for the matrix alone, but where later ones may leave an example out.
-            faint = 1.0 if self.settle == 1 else FAINT if bool(after["clean"]) else 0.0
+            # What the first pass says is good for the matrix alone, but where the next may leave an example out.
+            faint = 1.0 if self.settle == 1 else FAINT if self.lets_select(after) else 0.0
             heard = faint / state["looks"].clamp(min=1)
             after |= {"said": state["said"] * heard[:, None], "looks": state["looks"] * heard}
         return after

@@ -25,6 +25,7 @@ from tamis.selection.by_loss import (
     top_k,
 )
 from tamis.selection.guard import Guard
+from tamis.selection.hurry import Hurry
 from tamis.selection.policy import Policy, said
 from tamis.selection.robust import (
     align_prune,
@@ -86,6 +87,7 @@ def _whole(name: str, values: dict[str, object]) -> None:
             raise TamisError(f"{key} of {name} is {values[key]!r}, but it must be a whole number.")
 
 
+
 def uniform() -> Policy:
     """Plain training: every example once an epoch, in a new order each time.
 
@@ -140,7 +142,8 @@ def guarded(
     rate: float | None = None,
     drop: float = 0.75,
     until: float = 0.7,
-    memorized: float = 0.5,
+    short: float = Hurry.short,
+    memorized: float = Hurry.memorized,
 ) -> Policy:
     """Guarded training: learn through a class transition matrix, find wrong labels meanwhile, leave the surest out.
 
@@ -154,10 +157,11 @@ def guarded(
     ``floor`` of the labels is then wrong with more than .9, the rest is plain training.
 
     Where the first pass, which looks at nothing that was trained on before, says that labels are right and are soon
-    learnt, later epochs drop an example whose last loss is below the mean with probability ``drop``, up to ``until`` of
-    the budget, unless the guard opens, and while less than the share ``memorized`` of what would be unexplained is
-    explained by heart: what is hard is trained on more often. That is the loss-based prioritisation that fails on
-    noise, done where there is none, and while the network still learns what examples have in common.
+    learnt, epochs drop an example whose last loss is below the mean with probability ``drop``, up to ``until`` of the
+    budget and unless the guard opens: the second to the fourth if the budget holds at most ``short`` passes, and in a
+    longer one those from the third on, if less than the share ``memorized`` of what would be unexplained after two is
+    explained by heart. What is hard is trained on more often. That is the loss-based prioritisation that fails on
+    noise, done where there is none.
 
     Cost: 1 per epoch, and less where it leaves examples out: it forwards nothing of its own.
     Knobs: none to set; there is no noise rate. To measure what each part is good for: ``protect=False`` protects no
@@ -173,13 +177,14 @@ def guarded(
         >>> guarded().label
         'guarded(settle=3, slowing=0.15, wrong=0.5, relook=0.1, floor=0.03, heard=0.5)'
     """
-    guard = Guard(settle, slowing, wrong, relook, floor, heard, protect, rate, memorized if drop else 0.0)
+    hurry = Hurry(short=short, memorized=memorized)
+    guard = Guard(settle, slowing, wrong, relook, floor, heard, protect, rate, hurry if drop else None)
     settings: dict[str, object] = {
         "settle": settle, "slowing": slowing, "wrong": wrong, "relook": relook, "floor": floor, "heard": heard,
     }  # fmt: skip
     unusual = {
         "protect": (protect, True), "rate": (rate, None), "drop": (drop, 0.75), "until": (until, 0.7),
-        "memorized": (memorized, 0.5),
+        "short": (short, Hurry.short), "memorized": (memorized, Hurry.memorized),
     }  # fmt: skip
     settings |= {name: value for name, (value, usual) in unusual.items() if value != usual}
     label = said("guarded", **settings)

@@ -98,7 +98,7 @@ GUARDED_WITHOUT = (  # one part of the guard at a time; the last ones are told t
         GUARDED.replace(usual, other)
         for usual, other in (
             ("heard=0.5", "heard=0"), ("relook=0.1", "relook=0"), ("relook=0.1", "relook=1"), ("floor=0.03", "floor=0"),
-            (")", ", protect=False)"), (")", ", drop=0)"), (")", ", rate=0.15)"), (")", ", rate=0.3)"),
+            (")", ", protect=False)"), (")", ", short=100)"), (")", ", rate=0.15)"), (")", ", rate=0.3)"),
             (")", ", rate=0.6)"),
         )
     ),
