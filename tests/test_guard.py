@@ -206,8 +206,8 @@ def test_who_knows_the_rate_and_who_measures_without_protection_get_what_they_as
     assert isinstance(patient.rule, Everything)
     assert usual.rule == PruneBelowMean(0.75, rescale=False)
     assert (patient.guard, usual.guard) == (Guard(), Guard(hurry=Hurry()))
-    for label in ("guarded(protect=False)", "guarded(rate=0.3, relook=0)", "guarded(drop=0)", "guarded(short=20, memorized=0)"):
-        asked = policies.policy(label)
+    for settings in ("protect=False", "rate=0.3, relook=0", "drop=0", "short=20, memorized=0"):
+        asked = policies.policy(f"guarded({settings})")
         assert policies.policy(asked.label) == asked
         assert asked.label != policies.guarded().label
 
@@ -334,7 +334,8 @@ def test_a_clean_run_drops_what_is_learnt_for_three_passes_and_a_noisy_one_nobod
 @pytest.mark.parametrize(("budget", "unit", "hurries"), [(6, "cost", True), (7, "cost", False), (6, "passes", True)])
 def test_a_run_hurries_where_its_budget_is_short(budget: float, unit: Any, hurries: bool) -> None:
     logits, _, given = world(0.0)
-    usual, patient = (tamis.Sieve(N, p, budget=budget, unit=unit, seed=1) for p in ("guarded(memorized=0)", "guarded(drop=0)"))
+    both = ("guarded(memorized=0)", "guarded(drop=0)")
+    usual, patient = (tamis.Sieve(N, policy, budget=budget, unit=unit, seed=1) for policy in both)
     drawn = [steps(sieve, logits, given) for sieve in (usual, patient)]
     assert ({note["learnt"] for note in usual.notes} != {"kept"}) is hurries
     same = len(drawn[0]) == len(drawn[1]) and all(torch.equal(a[0], b[0]) for a, b in zip(*drawn, strict=True))
@@ -494,7 +495,7 @@ def test_what_is_ambiguous_opens_no_guard(width: float, surer: float) -> None:
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, float]) -> None:
-    said = r"needs slowing above 0, wrong in|whole number of passes|needs heard in|short is 0, but|memorized is -0.1, but"
+    said = r"needs slowing above 0, wrong in|whole number of passes|needs heard in|short is 0, but|memorized is -0.1,"
     with pytest.raises(TamisError, match=said):
         policies.guarded(**settings)  # type: ignore[arg-type]
 

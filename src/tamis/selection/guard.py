@@ -184,7 +184,7 @@ class Guard:
         return pays and bool(state["clean"]) and (bool(state["plain"]) or not bool(state["held"]))
 
     def wonders(self, state: State) -> bool:
-        """Whether the pass that is over may say how far to hurry: the first, and the second where the first does not."""
+        """Whether the pass that is over may say how far to hurry: the first, or the second where the first does not."""
         seen, far = int(state["passes"]), int(state["hurries"])
         return self.hurry is not None and (seen == 0 or (seen == 1 and bool(state["clean"]) and not far))
 
@@ -219,7 +219,7 @@ class Guard:
     def after_pass(self, state: State, spent: float = 1.0, by_heart: float = 1.0) -> State:
         """The state after one more pass: the matrix, until it is held; then who is wrong, and who is left out.
 
-        ``spent`` is the fraction of the budget that is spent by now, in (0, 1], and ``by_heart`` the share of what would
+        ``spent`` is the fraction of the budget that is spent by now, in (0, 1]; ``by_heart`` is the share of what would
         be unexplained that is explained by heart: what :class:`~tamis.selection.hurry.Hurry` goes by.
         """
         if self.hurry is not None and self.wonders(state):

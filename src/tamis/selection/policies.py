@@ -87,7 +87,6 @@ def _whole(name: str, values: dict[str, object]) -> None:
             raise TamisError(f"{key} of {name} is {values[key]!r}, but it must be a whole number.")
 
 
-
 def uniform() -> Policy:
     """Plain training: every example once an epoch, in a new order each time.
 

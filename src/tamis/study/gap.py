@@ -31,8 +31,8 @@ def gap_closed(runs: pl.DataFrame, column: str = "test_error") -> pl.DataFrame:
     """The share of the oracle's gain over plain training that each method has, per place, over paired seeds.
 
     :func:`share_of` g = uniform - method in o = uniform - oracle, of each seed. It is null where the oracle's gain is
-    not over half a point with its whole t-interval, and where there is no oracle. ``uniform`` is the standard run; the methods must
-    have had its cost (a plan whose unit is ``cost``).
+    not over half a point with its whole t-interval, and where there is no oracle. ``uniform`` is the standard run; the
+    methods must have had its cost (a plan whose unit is ``cost``).
 
     Args:
         runs: gathered; with ``oracle`` among the controls.
