@@ -27,13 +27,13 @@ class Hurry:
     Example:
         >>> Hurry().until(1, spent=1 / 4), Hurry().until(1, spent=1 / 8)
         (4, 0)
-        >>> Hurry().until(2, by_heart=0.05) > 8, Hurry().until(2, by_heart=0.2)
+        >>> Hurry().until(2, by_heart=0.03) > 8, Hurry().until(2, by_heart=0.2)
         (True, 0)
     """
 
     passes: int = 4
     short: float = 6.5
-    memorized: float = 0.1
+    memorized: float = 0.05
 
     def __post_init__(self) -> None:
         if type(self.passes) is not int or self.passes < 0:
