@@ -103,10 +103,10 @@ class Lab:
 
     def error(self, row: str) -> float:
         """Test error of one row."""
-        clean, test = (self._there(part) for part in (dataset_for(self.setting).train, dataset_for(self.setting).test))
-        noisy, truth = injector(*NOISES[self.noise])(dataset_for(self.setting).train, generator(self.seed, "corrupt"))
-        data, wrong = self._there(noisy), truth.noisy
-        counts = torch.zeros(clean.classes, clean.classes, dtype=torch.float64)
+        dataset = dataset_for(self.setting)
+        noisy, truth = injector(*NOISES[self.noise])(dataset.train, generator(self.seed, "corrupt"))
+        data, test, wrong = self._there(noisy), self._there(dataset.test), truth.noisy
+        counts = torch.zeros(noisy.classes, noisy.classes, dtype=torch.float64)
         counts.index_put_((truth.label, noisy.y), torch.ones(len(noisy.y), dtype=torch.float64), accumulate=True)
         through = told(Told(relook=0.0, matrix=counts / counts.sum(1, keepdim=True)))
         exclude, policy = None, policies.uniform()

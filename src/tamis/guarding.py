@@ -42,7 +42,7 @@ class Guarding:
         if self._state is None:
             return False
         self._take_in()
-        if isinstance(self._policy.priority, Score) and guard.wonders(self._state):
+        if isinstance(self._policy.priority, Score) and guard.sets_hurry(self._state):
             self._meetings.end(recorder.compute(self._policy.priority).cpu(), recorder.trained.cpu())
         self._state = guard.after_pass(self._state, spent, self._meetings.share)
         self.notes.append(guard.note(self._state))

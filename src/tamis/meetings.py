@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tamis.observe.memorization import memorized
+from tamis.observe.memorization import memorized, share_memorized
 
 
 class Meetings:
     """The last two passes over ``n`` examples, and what was memorized until then.
 
     Attributes:
-        share: ``h / (loss + h)``, of what would be unexplained, what is explained by heart: h the nats that were
-            memorized, loss the mean of those met in the last pass. 0 before two passes were met.
+        share: of what would be unexplained, in [0, 1], what is explained by heart; the mean loss is of those met in the
+            last pass. 0 before two passes were met.
 
     Example:
         >>> meetings, order = Meetings(8), torch.arange(8)
@@ -28,6 +28,8 @@ class Meetings:
         ...     meetings.end(torch.full((8,), loss), torch.full((8,), visit))
         >>> meetings.share  # all losses fell by 1 from one visit to the next, and none by what they have in common
         0.5
+
+    Fails when: there are few examples. Of 20,000 the share has a standard deviation of .05 from run to run.
     """
 
     def __init__(self, n: int) -> None:
@@ -41,12 +43,11 @@ class Meetings:
         self._planned[order] = torch.arange(len(order)) / max(1, len(order))
 
     def end(self, loss: Tensor, trained: Tensor) -> None:
-        """It is over: each example's last loss ``[n]``, and how often each was trained on so far, ``[n]`` int64."""
+        """It is over: each example's last loss ``[n]``, nats, and how often each was trained on, ``[n]`` int64."""
         met = trained > self._trained
         when, loss = (torch.where(met, values, math.nan) for values in (self._planned, loss))
         self._nats += memorized(self._loss, loss, self._met, when)
-        mean, h = float(loss[loss.isfinite()].double().mean()), max(0.0, self._nats)
-        self.share = h / (mean + h) if mean + h > 0 else 0.0
+        self.share = share_memorized(float(loss[loss.isfinite()].double().mean()), self._nats)
         self._loss, self._met, self._trained = loss, when, trained
 
     def state_dict(self) -> dict[str, Any]:

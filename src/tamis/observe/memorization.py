@@ -69,11 +69,29 @@ def memorized(before: Tensor, after: Tensor, met_before: Tensor, met_after: Tens
     return float(step) if bool(step.isfinite()) else 0.0
 
 
+def share_memorized(loss: float, nats_memorized: float) -> float:
+    """``rho = h / (loss + h)`` in [0, 1]: of what would be unexplained, what is explained by heart.
+
+    Args:
+        loss: nats, the mean of a pass. nats_memorized: h, until then, as :func:`memorized` adds up; below 0 is 0.
+
+    Example:
+        >>> share_memorized(0.3, 0.1), share_memorized(0.3, -0.1), share_memorized(0.0, 0.0)
+        (0.25, 0.0, 0.0)
+
+    Fails when: there are few examples, since h then is what chance makes it.
+
+    Reference: of this package.
+    """
+    h = max(0.0, nats_memorized)
+    return h / (loss + h) if loss + h > 0 else 0.0
+
+
 def heard(loss: float, labels: Tensor, nats_memorized: float) -> Heard:
     """How much a pass counts, by its mean loss and the nats that were memorized until then.
 
-    ``rho = h / (loss + h)`` is the share of what would be unexplained that is explained by heart, and ``n = H - loss -
-    h`` the nats of the given labels that are explained of examples that were never met, H the labels' entropy.
+    ``rho`` is :func:`share_memorized`, and ``n = H - loss - h`` are the nats of the given labels that are explained of
+    examples that were never met, H the labels' entropy.
 
     Args:
         loss: nats, the mean of the pass. labels: ``[N]`` int64 as given. nats_memorized: h; below 0 is 0.
@@ -89,6 +107,6 @@ def heard(loss: float, labels: Tensor, nats_memorized: float) -> Heard:
     h = max(0.0, nats_memorized)
     counts = torch.bincount(labels).double()
     share = counts[counts > 0] / counts.sum()
-    rho = h / (loss + h) if loss + h > 0 else 0.0
+    rho = share_memorized(loss, h)
     nats = max(LEAST, float(-(share * share.log()).sum()) - loss - h)
     return Heard(1 - rho, (nats * (1 - rho) ** 2) ** KNOWING if math.isfinite(nats) else 0.0)

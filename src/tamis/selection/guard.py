@@ -183,7 +183,7 @@ class Guard:
         pays = int(state["passes"]) < int(state["hurries"])
         return pays and bool(state["clean"]) and (bool(state["plain"]) or not bool(state["held"]))
 
-    def wonders(self, state: State) -> bool:
+    def sets_hurry(self, state: State) -> bool:
         """Whether the pass that is over may say how far to hurry: the first, or the second where the first does not."""
         seen, far = int(state["passes"]), int(state["hurries"])
         return self.hurry is not None and (seen == 0 or (seen == 1 and bool(state["clean"]) and not far))
@@ -222,7 +222,7 @@ class Guard:
         ``spent`` is the fraction of the budget that is spent by now, in (0, 1]; ``by_heart`` is the share of what would
         be unexplained that is explained by heart: what :class:`~tamis.selection.hurry.Hurry` goes by.
         """
-        if self.hurry is not None and self.wonders(state):
+        if self.hurry is not None and self.sets_hurry(state):
             far = self.hurry.until(int(state["passes"]) + 1, spent, by_heart)
             state = {**state, "hurries": torch.tensor(far)}
         known = state["looks"] > 0

@@ -24,11 +24,18 @@ class Hurry:
         memorized: in a longer budget all passes from the third on do, where less than this share of what would be
             unexplained after two is explained by heart.
 
+    Raises:
+        TamisError: a pass that is no whole number from 0, a budget not above 0, a share outside [0, 1].
+
     Example:
         >>> Hurry().until(1, spent=1 / 4), Hurry().until(1, spent=1 / 8)
         (4, 0)
         >>> Hurry().until(2, by_heart=0.03) > 8, Hurry().until(2, by_heart=0.2)
         (True, 0)
+
+    Fails when: there are few examples, so that chance says what is known by heart (:class:`tamis.meetings.Meetings`).
+
+    Reference: of this package; what was tried: docs/notes/guard.md.
     """
 
     passes: int = 4

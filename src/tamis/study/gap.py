@@ -16,6 +16,9 @@ def share_of(gained: np.ndarray, possible: np.ndarray) -> Interval:
     """The ratio of two means over seeds, ``c = mean(g) / mean(o)``, with its 95 % t-interval ``c +- t sd(g - c o) /
     (sqrt(n) mean(o))``.
 
+    Args:
+        gained, possible: ``[n]``, of each seed, in one unit. Higher is nearer to all that is possible.
+
     Example:
         >>> share_of(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]))
         Interval(mean=0.5, low=0.5, high=0.5, n=3)
