@@ -1,9 +1,10 @@
-"""The guard: learn past wrong labels, find them from the same passes, and leave the surest out.
+"""The guard: learn past wrong labels, find them from the same passes, and learn what these passes say instead.
 
 A network that minimises the loss of the *given* labels through a class transition matrix has no need to learn a wrong
 label in order to explain it. The matrix is estimated from what the training passes themselves say, until the network
 has learnt what it learns fast; what it says is then calibrated, once, and Bayes' rule says of every example how
-probably its label is wrong. Nothing is forwarded for it.
+probably each class is its true one. As far as the passes knew the classes, that is what is learnt from then on; as far
+as they did not, the surest wrong labels are left out. Nothing is forwarded for it.
 
 Where the first pass says that labels are right and are soon learnt, the policy may leave out what is learnt instead.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from tamis.observe.calibration import pooled, scale_and_transition
 from tamis.observe.posterior import (
@@ -30,7 +32,8 @@ from tamis.observe.posterior import (
     true_label,
 )
 from tamis.selection.hurry import Hurry
-from tamis.selection.reassurance import SURE, labels_seem_right
+from tamis.selection.leaving import left_out, most_wrong, spared, without
+from tamis.selection.reassurance import labels_seem_right, surely_wrong
 from tamis.selection.rule import State
 from tamis.types import TamisError, generator
 
@@ -42,7 +45,9 @@ ROUNDS = 5  # of EM after a pass: each starts where the one before ended
 PARTS = 4  # of the first pass, after each of which what it says is heard once
 ENOUGH = 20  # examples a class that such a part must hold
 FEW = 0.07  # of the labels: where fewer seem wrong, what is trained through spreads them evenly until it is held
-FAINT = 2.0**-20  # of the first pass's looks, where later ones may leave some examples out
+FAINT = 2.0**-20  # of looks that are heard only of those of whom nothing else was
+TRUSTED = 0.5  # from this trust on nobody is left out: what was said is learnt instead of labels
+HEARD = 2  # passes that are heard after the matrix is held, where what was said is learnt
 SCALING = 6  # steps of a fifth by which what the network says may be made surer or less sure: threefold at most
 
 
@@ -59,13 +64,16 @@ class Guard:
             in nats, than the pass before (earlier, what is not known yet passes for noise, or for none); or that raises
             this share again: what is learnt then is learnt by heart. With ``settle=1`` after the first pass, always.
         wrong: an example is left out of an epoch if its label is wrong with more than this probability.
-        relook: the share of those left out that an epoch trains on all the same, so that the estimate cannot starve.
-        heard: the trust in what was said, as a factor of the later losses, had the network known all that can be known
-            of the labels when the matrix is held; as much less as it knew less. What several passes said is less easily
-            led astray than the network of the moment; but one that knows little would only confirm itself.
-        floor: where less than this share of all labels is *surely* wrong (with more than .9) when the matrix is held,
-            there is nothing to guard against: plain training. What is merely hard, or damaged in its input, is doubtful
-            and seldom sure.
+        relook: the share of those left out that an epoch trains on all the same, so that the estimate cannot starve. It
+            rises with the trust in what was said, to all of them at a trust of .5.
+        heard: what was said is trusted wholly if the network knew all that can be known of the labels when the matrix
+            is held, and not at all where it lacked this share of it. The trust is how much of the later losses is that
+            of the posterior that the passes say, in place of the given label's through the matrix. What several passes
+            said is less easily led astray than the network of the moment; but one that knows little would only confirm
+            itself. 0: nothing is heard.
+        floor: where less than this share of all labels is *surely* wrong
+            (:func:`~tamis.selection.reassurance.surely_wrong`) when the matrix is held, there is nothing to guard
+            against: plain training. What is merely hard, or damaged in its input, is doubtful and seldom sure.
         protect: leave out of no class more than it has wrong labels by the guard's own count.
         rate: the share of all that is left out, whatever is probable, for whoever knows it. None: unknown.
         hurry: how far the policy may leave out what is learnt, where the first pass says that labels are right.
@@ -112,8 +120,9 @@ class Guard:
         that labels are right, ``clean``; the last pass that ``hurries``;
         ``matrix`` ``[K, K]`` P(given | true), which is trained through; ``explained``, the nats of the labels that all
         this explains, and their last ``growth``; ``scale`` of log p and ``found`` ``[K, K]``, by which labels are
-        judged once both are ``held``; ``spared`` ``[K]`` bool, labels that are not judged; the ``trust`` in what was
-        said, by which it enters the loss; ``wrong`` ``[n]`` p(label is wrong); ``out`` ``[n]``.
+        judged once both are ``held``, so many passes ``since``; ``taught``, the same where a label is not judged, by
+        which labels are left out and learnt; the ``trust`` in what was said, in [0, 1]; ``wrong`` ``[n]`` p(label is
+        wrong); ``out`` ``[n]``.
         """
         start = beginning(torch.zeros(classes, device=device))
         return {
@@ -132,9 +141,10 @@ class Guard:
             "growth": torch.tensor(math.inf),
             "scale": torch.ones(()),
             "found": start,
-            "spared": torch.zeros(classes, dtype=torch.bool, device=device),
+            "taught": start,
             "trust": torch.zeros(()),
             "held": torch.zeros((), dtype=torch.bool),
+            "since": torch.zeros((), dtype=torch.int64),
             "wrong": torch.zeros(n, dtype=torch.float32, device=device),
             "out": torch.zeros(n, dtype=torch.bool, device=device),
             "passes": torch.zeros((), dtype=torch.int64),
@@ -198,23 +208,24 @@ class Guard:
         state["given"][at] = given
 
     def losses(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> Tensor:
-        """``[b]`` losses through the matrix, with their graph: ``-log sum_i p(i | x) m_i^t T[i, y]`` of each example.
+        """``[b]`` losses with their graph.
 
-        m is what earlier passes said of the example and t the trust in it, 0 until the matrix is held. To be asked
-        before :meth:`observe`, so that a step does not hear itself.
+        ``-(1 - t) log sum_i p(i | x) m_i^(t/2) T[i, y] - t sum_i q_i log p(i | x)``: m is what earlier passes said of
+        the example's true class, q the posterior by m and the given label, and t the trust in them, 0 until the matrix
+        is held. To be asked before :meth:`observe`, so that a step does not hear itself.
         """
-        if not float(state["trust"]):
+        trust = float(state["trust"])
+        if not trust:
             return corrected_loss(logits, state["matrix"], given)
-        at = index.to(state["said"].device, non_blocking=True)
-        return corrected_loss(logits, state["matrix"], given, state["trust"] * self._said(state, at).log_softmax(1))
+        said = self._said(state, index.to(state["said"].device, non_blocking=True)).log_softmax(1)
+        posterior = (said + state["taught"].to(said).T[given].log().clamp(min=-30)).softmax(1)
+        learnt = cross_entropy(logits.float(), posterior, reduction="none")
+        return (1 - trust) * corrected_loss(logits, state["matrix"], given, trust / 2 * said) + trust * learnt
 
     def p_mislabeled(self, state: State) -> Tensor:
         """``[n]`` float32, how probably each label is wrong by all that was said since the first pass, which is
         heard for the matrix alone; NaN = not observed since."""
-        known = state["looks"] > 0
-        found = torch.full_like(state["wrong"], torch.nan)
-        found[known] = self._judged(state, known)
-        return found
+        return self._wrong(state, state["found"], state["looks"] > 0, torch.nan)
 
     def after_pass(self, state: State, spent: float = 1.0, by_heart: float = 1.0) -> State:
         """The state after one more pass: the matrix, until it is held; then who is wrong, and who is left out.
@@ -234,16 +245,15 @@ class Guard:
         if not bool(state["held"]):
             after |= self._estimated(after, known)
         if bool(after["held"]):
-            after["wrong"] = torch.zeros_like(state["wrong"])
-            after["wrong"][known] = self._judged(after, known)
             if not bool(state["held"]):
-                after |= _spared(after["matrix"], after["wrong"][known], state["given"][known])
-            if bool(after["spared"].any()):
-                after["wrong"][known] *= ~after["spared"][state["given"][known]]
-            sure = float((after["wrong"][known] > SURE).float().mean())
-            if not bool(state["held"]) and sure < self.floor:
-                return {**after, "plain": torch.tensor(True)}
-            after["out"] = self.left_out(after["wrong"], state["given"], len(state["matrix"]))
+                after |= self._decided(after, known)
+            after["since"] = state["since"] + int(bool(state["held"]))
+            if int(after["since"]) == HEARD:
+                after["weight"] = state["weight"] * max(FAINT, 1 - _learnt(float(state["trust"])))
+            after["wrong"] = self._wrong(after, after["taught"], known)
+            if bool(after["plain"]):
+                return after
+            after["out"] = self._left_out(after["wrong"], state["given"], len(state["matrix"]))
         if int(after["passes"]) == 1:
             # What the first pass says is good for the matrix alone, but where the next may leave an example out.
             faint = 1.0 if self.settle == 1 else FAINT if self.lets_select(after) else 0.0
@@ -267,7 +277,7 @@ class Guard:
             share = true_label(p, found, given).sum(0)
             found = pooled(found, share)
             knew = explained(p, given, found) / max(knowable(found, share), 1e-12)
-            trust = max(0.0, self.heard - (1 - min(knew, 1.0)))
+            trust = max(0.0, 1 - (1 - min(knew, 1.0)) / self.heard) if self.heard else 0.0
         elif (seem := float(mislabeled(p, matrix, given).mean())) < FEW:
             matrix = beginning(state["borne"], seem)
         return {
@@ -280,41 +290,35 @@ class Guard:
         """``[m, K]`` log p(true class | x) of ``at``, up to a constant of each, as calibrated; 0 where never seen."""
         return state["scale"] * state["said"][at] / state["looks"][at, None].clamp(min=1e-12)
 
-    def _judged(self, state: State, known: Tensor) -> Tensor:
-        """``[m]`` float32, p(label is wrong) of the ``known`` ``[n]``."""
-        pieces = known.nonzero().squeeze(1).split(max(1, PIECE // len(state["matrix"])))  # doubles of all are many
-        return torch.cat(
-            [mislabeled(self._said(state, at).softmax(1), state["found"], state["given"][at]) for at in pieces]
-        )
+    def _wrong(self, state: State, matrix: Tensor, known: Tensor, unknown: float = 0.0) -> Tensor:
+        """``[n]`` float32, p(label is wrong) of the ``known`` ``[n]`` by a matrix; ``unknown`` for the others."""
+        wrong = torch.full_like(state["wrong"], unknown)
+        for at in known.nonzero().squeeze(1).split(max(1, PIECE // len(matrix))):  # doubles of all are many
+            wrong[at] = mislabeled(self._said(state, at).softmax(1), matrix, state["given"][at])
+        return wrong
 
-    def left_out(self, wrong: Tensor, given: Tensor, classes: int) -> Tensor:
-        """``[n]`` bool: who is wrong with more than :attr:`wrong`, but of no class more than it has wrong labels.
+    def _decided(self, state: State, known: Tensor) -> State:
+        """What changes once, when the matrix is held: labels that are not judged, and whether the rest is plain."""
+        log_p, given = _fitted(state, known.nonzero().squeeze(1))
+        p = (state["scale"] * log_p).softmax(1)
+        rare = spared(mislabeled(p, state["found"], given), given, len(state["found"]))
+        matrix, taught = (without(state[name], rare) for name in ("matrix", "found"))
+        plain = float(surely_wrong(p, taught, given).float().mean()) < self.floor
+        return {"matrix": matrix, "taught": taught, "plain": torch.tensor(plain)}
 
-        Of a class whose ``wrong`` sums to s, the surest floor(s) at most. With a :attr:`rate`: that share of all.
-
-        Example:
-            >>> Guard().left_out(torch.tensor([0.6, 0.7, 0.9, 0.2]), torch.tensor([0, 0, 1, 1]), 2)
-            tensor([False,  True,  True, False])
-        """
-        out = torch.zeros_like(wrong, dtype=torch.bool)
+    def _left_out(self, wrong: Tensor, given: Tensor, classes: int) -> Tensor:
+        """``[n]`` bool: who is probably mislabeled, or the share that was asked for."""
         if self.rate is not None:
-            out[wrong.argsort(descending=True, stable=True)[: int(self.rate * int((given >= 0).sum()))]] = True
-            return out
-        if not self.protect:
-            return wrong > self.wrong
-        for label in range(classes):
-            mine = (given == label).nonzero().squeeze(1)
-            p = wrong[mine].double()
-            at_most = min(int((p > self.wrong).sum()), int(p.sum() + 1e-9))
-            out[mine[p.argsort(descending=True, stable=True)[:at_most]]] = True
-        return out
+            return most_wrong(wrong, given, self.rate)
+        return left_out(wrong, given, classes, self.wrong, protect=self.protect)
 
     def trains(self, state: State, seed: int, epoch: int) -> Tensor | None:
         """``[n]`` bool, on the CPU: who an epoch trains on; None where that is everyone."""
         out = state["out"].cpu()
         if not bool(out.any()):
             return None
-        return ~out | (torch.rand(len(out), generator=generator(seed, "relook", epoch)) < self.relook)
+        again = self.relook + (1 - self.relook) * _learnt(float(state["trust"]))
+        return ~out | (torch.rand(len(out), generator=generator(seed, "relook", epoch)) < again)
 
     def note(self, state: State) -> dict[str, float | str]:
         """What was decided after the last pass, in plain values: the record's. Shares are of all that was ever seen."""
@@ -332,18 +336,10 @@ def _fitted(state: State, at: Tensor) -> tuple[Tensor, Tensor]:
     return state["said"][at] / state["looks"][at, None], state["given"][at]
 
 
-def _spared(matrix: Tensor, wrong: Tensor, given: Tensor) -> State:
-    """Labels of which more than half of those who bear them are held for wrong, and the matrix without them.
+def _learnt(trust: float) -> float:
+    """How far what was said stands in for the given label, in [0, 1].
 
-    Where that is so the matrix says less of the labels than of itself: a rare class may have been taken for mistakes
-    of common ones, as a whole. Nobody is left out under such a label, and no other class explains it any more.
+    The posterior has heard the label once. A network that has learnt it says the label's share of it again with every
+    look, and so would confirm a wrong label: as far as it is learnt, soon nothing more is heard.
     """
-    classes = len(matrix)
-    bear = torch.bincount(given, minlength=classes)
-    held = torch.zeros(classes, dtype=torch.float64, device=wrong.device).index_add_(0, given, wrong.double())
-    spared = held > 0.5 * bear
-    if not bool(spared.any()):
-        return {"spared": spared}
-    own = torch.eye(classes, dtype=torch.bool, device=matrix.device)
-    kept = torch.where(spared[None, :] & ~own, 0.0, matrix)
-    return {"spared": spared, "matrix": kept + torch.diag(1 - kept.sum(1))}
+    return min(1.0, trust / TRUSTED)

@@ -144,16 +144,18 @@ def guarded(
     short: float = Hurry.short,
     memorized: float = Hurry.memorized,
 ) -> Policy:
-    """Guarded training: learn through a class transition matrix, find wrong labels meanwhile, leave the surest out.
+    """Guarded training: learn through a class transition matrix, find the true labels meanwhile, and learn those.
 
     The network minimises ``-log sum_i p(i | x) T[i, y]``; T is estimated by EM from what the passes say of each example
     before their own update (spread evenly, from the first quarter of a pass on, while few labels seem wrong), and held
     after the first, of at least ``settle``, that leaves less than the share ``slowing`` more explained of the given
-    labels than the pass before, or raises that share again. Then an epoch leaves out whose label is ``wrong`` with more
-    than that probability, of no class more than it has wrong labels, but for a share ``relook`` of them; and the loss
-    of the others hears what earlier passes said of them, ``-log sum_i p(i | x) m_i^t T[i, y]`` with
-    ``t = max(0, k - 1 + heard)``, k the share that they knew of what true classes tell of given labels. Where less than
-    ``floor`` of the labels is then wrong with more than .9, the rest is plain training.
+    labels than the pass before, or raises that share again. From then on the loss hears what these passes said,
+    ``-(1 - t) log sum_i p(i | x) m_i^(t/2) T[i, y] - t sum_i q_i log p(i | x)``: m is their mean word of the true
+    class, calibrated, q its posterior by m and the given label, and t the trust in them, ``max(0, 1 - (1 - k) /
+    heard)`` with k the share that they knew of what true classes tell of given labels. As far as they are not trusted,
+    an epoch leaves out whose label is ``wrong`` with more than that probability, of no class more than it has wrong
+    labels, but for a share of them: ``relook`` at t = 0, and all from t = .5 on. Where less than ``floor`` of the
+    labels is surely wrong when T is held, the rest is plain training.
 
     Where the first pass, which looks at nothing that was trained on before, says that labels are right and are soon
     learnt, epochs drop an example whose last loss is below the mean with probability ``drop``, up to ``until`` of the
