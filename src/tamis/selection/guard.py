@@ -46,7 +46,8 @@ PARTS = 4  # of the first pass, after each of which what it says is heard once
 ENOUGH = 20  # examples a class that such a part must hold
 FEW = 0.07  # of the labels: where fewer seem wrong, what is trained through spreads them evenly until it is held
 FAINT = 2.0**-20  # of looks that are heard only of those of whom nothing else was
-TRUSTED = 0.5  # from this trust on nobody is left out: what was said is learnt instead of labels
+UNSURE = 1.1  # scale of what the network says, from which nothing of it is learnt: it is still learning itself
+LEARNT = 0.5  # of the loss: where so much is learnt of what was said, nobody is left out
 HEARD = 2  # passes that are heard after the matrix is held, where what was said is learnt
 SCALING = 6  # steps of a fifth by which what the network says may be made surer or less sure: threefold at most
 
@@ -65,12 +66,12 @@ class Guard:
             this share again: what is learnt then is learnt by heart. With ``settle=1`` after the first pass, always.
         wrong: an example is left out of an epoch if its label is wrong with more than this probability.
         relook: the share of those left out that an epoch trains on all the same, so that the estimate cannot starve. It
-            rises with the trust in what was said, to all of them at a trust of .5.
-        heard: what was said is trusted wholly if the network knew all that can be known of the labels when the matrix
-            is held, and not at all where it lacked this share of it. The trust is how much of the later losses is that
-            of the posterior that the passes say, in place of the given label's through the matrix. What several passes
-            said is less easily led astray than the network of the moment; but one that knows little would only confirm
-            itself. 0: nothing is heard.
+            rises to all of them where half of the loss is learnt from what was said.
+        heard: the trust in what was said, as a factor of the later losses, had the network known all that can be known
+            of the labels when the matrix is held; as much less as it knew less. What several passes said is less easily
+            led astray than the network of the moment; but one that knows little would only confirm itself. The share
+            ``trust / heard`` of the loss is learnt from what was said, unless the network was less sure than it was
+            right: it is still learning, and would be tied to what it knew.
         floor: where less than this share of all labels is *surely* wrong
             (:func:`~tamis.selection.reassurance.surely_wrong`) when the matrix is held, there is nothing to guard
             against: plain training. What is merely hard, or damaged in its input, is doubtful and seldom sure.
@@ -121,8 +122,8 @@ class Guard:
         ``matrix`` ``[K, K]`` P(given | true), which is trained through; ``explained``, the nats of the labels that all
         this explains, and their last ``growth``; ``scale`` of log p and ``found`` ``[K, K]``, by which labels are
         judged once both are ``held``, so many passes ``since``; ``taught``, the same where a label is not judged, by
-        which labels are left out and learnt; the ``trust`` in what was said, in [0, 1]; ``wrong`` ``[n]`` p(label is
-        wrong); ``out`` ``[n]``.
+        which labels are left out and learnt; the ``trust`` in what was said and how much of it is ``learnt``; ``wrong``
+        ``[n]`` p(label is wrong); ``out`` ``[n]``.
         """
         start = beginning(torch.zeros(classes, device=device))
         return {
@@ -143,6 +144,7 @@ class Guard:
             "found": start,
             "taught": start,
             "trust": torch.zeros(()),
+            "learnt": torch.zeros(()),
             "held": torch.zeros((), dtype=torch.bool),
             "since": torch.zeros((), dtype=torch.int64),
             "wrong": torch.zeros(n, dtype=torch.float32, device=device),
@@ -210,17 +212,20 @@ class Guard:
     def losses(self, state: State, index: Tensor, logits: Tensor, given: Tensor) -> Tensor:
         """``[b]`` losses with their graph.
 
-        ``-(1 - t) log sum_i p(i | x) m_i^(t/2) T[i, y] - t sum_i q_i log p(i | x)``: m is what earlier passes said of
-        the example's true class, q the posterior by m and the given label, and t the trust in them, 0 until the matrix
-        is held. To be asked before :meth:`observe`, so that a step does not hear itself.
+        ``-(1 - a) log sum_i p(i | x) m_i^t T[i, y] - a sum_i q_i log p(i | x)``: m is what earlier passes said of the
+        example's true class and t the trust in it; q is the posterior by m and the given label, and a how much of it is
+        learnt. Both are 0 until the matrix is held. To be asked before :meth:`observe`, so that a step does not hear
+        itself.
         """
-        trust = float(state["trust"])
-        if not trust:
+        if not float(state["trust"]):
             return corrected_loss(logits, state["matrix"], given)
         said = self._said(state, index.to(state["said"].device, non_blocking=True)).log_softmax(1)
+        through = corrected_loss(logits, state["matrix"], given, state["trust"] * said)
+        learnt = float(state["learnt"])
+        if not learnt:
+            return through
         posterior = (said + state["taught"].to(said).T[given].log().clamp(min=-30)).softmax(1)
-        learnt = cross_entropy(logits.float(), posterior, reduction="none")
-        return (1 - trust) * corrected_loss(logits, state["matrix"], given, trust / 2 * said) + trust * learnt
+        return (1 - learnt) * through + learnt * cross_entropy(logits.float(), posterior, reduction="none")
 
     def p_mislabeled(self, state: State) -> Tensor:
         """``[n]`` float32, how probably each label is wrong by all that was said since the first pass, which is
@@ -249,11 +254,15 @@ class Guard:
                 after |= self._decided(after, known)
             after["since"] = state["since"] + int(bool(state["held"]))
             if int(after["since"]) == HEARD:
-                after["weight"] = state["weight"] * max(FAINT, 1 - _learnt(float(state["trust"])))
+                after["weight"] = state["weight"] * max(FAINT, 1 - _replaced(state))
             after["wrong"] = self._wrong(after, after["taught"], known)
             if bool(after["plain"]):
                 return after
-            after["out"] = self._left_out(after["wrong"], state["given"], len(state["matrix"]))
+            if self.rate is None:
+                classes = len(state["matrix"])
+                after["out"] = left_out(after["wrong"], state["given"], classes, self.wrong, protect=self.protect)
+            else:
+                after["out"] = most_wrong(after["wrong"], state["given"], self.rate)
         if int(after["passes"]) == 1:
             # What the first pass says is good for the matrix alone, but where the next may leave an example out.
             faint = 1.0 if self.settle == 1 else FAINT if self.lets_select(after) else 0.0
@@ -266,7 +275,7 @@ class Guard:
         log_p, given = _fitted(state, known.nonzero().squeeze(1))
         p = log_p.softmax(1)
         matrix = found = transition(p, given, state["matrix"], ROUNDS)
-        nats, scale, trust = explained(p, given, matrix), 1.0, 0.0
+        nats, scale, trust, learnt = explained(p, given, matrix), 1.0, 0.0, 0.0
         before = float(state["explained"])
         growth = nats / before - 1 if math.isfinite(before) else math.inf  # nothing is before the first pass
         slows = growth < self.slowing or growth > float(state["growth"]) or self.settle == 1
@@ -277,13 +286,15 @@ class Guard:
             share = true_label(p, found, given).sum(0)
             found = pooled(found, share)
             knew = explained(p, given, found) / max(knowable(found, share), 1e-12)
-            trust = max(0.0, 1 - (1 - min(knew, 1.0)) / self.heard) if self.heard else 0.0
+            trust = max(0.0, self.heard - (1 - min(knew, 1.0)))
+            learnt = trust / self.heard * min(1.0, max(0.0, (UNSURE - scale) / (UNSURE - 1))) if trust else 0.0
         elif (seem := float(mislabeled(p, matrix, given).mean())) < FEW:
             matrix = beginning(state["borne"], seem)
         return {
             "matrix": matrix, "explained": torch.tensor(nats), "growth": torch.tensor(growth),
             "weight": torch.tensor(nats**KNOWING),
-            "scale": torch.tensor(scale), "found": found, "trust": torch.tensor(trust), "held": torch.tensor(held),
+            "scale": torch.tensor(scale), "found": found, "trust": torch.tensor(trust), "learnt": torch.tensor(learnt),
+            "held": torch.tensor(held),
         }  # fmt: skip
 
     def _said(self, state: State, at: Tensor) -> Tensor:
@@ -306,18 +317,12 @@ class Guard:
         plain = float(surely_wrong(p, taught, given).float().mean()) < self.floor
         return {"matrix": matrix, "taught": taught, "plain": torch.tensor(plain)}
 
-    def _left_out(self, wrong: Tensor, given: Tensor, classes: int) -> Tensor:
-        """``[n]`` bool: who is probably mislabeled, or the share that was asked for."""
-        if self.rate is not None:
-            return most_wrong(wrong, given, self.rate)
-        return left_out(wrong, given, classes, self.wrong, protect=self.protect)
-
     def trains(self, state: State, seed: int, epoch: int) -> Tensor | None:
         """``[n]`` bool, on the CPU: who an epoch trains on; None where that is everyone."""
         out = state["out"].cpu()
         if not bool(out.any()):
             return None
-        again = self.relook + (1 - self.relook) * _learnt(float(state["trust"]))
+        again = self.relook + (1 - self.relook) * _replaced(state)
         return ~out | (torch.rand(len(out), generator=generator(seed, "relook", epoch)) < again)
 
     def note(self, state: State) -> dict[str, float | str]:
@@ -336,10 +341,10 @@ def _fitted(state: State, at: Tensor) -> tuple[Tensor, Tensor]:
     return state["said"][at] / state["looks"][at, None], state["given"][at]
 
 
-def _learnt(trust: float) -> float:
-    """How far what was said stands in for the given label, in [0, 1].
+def _replaced(state: State) -> float:
+    """How far what was said stands in for the given label of those who would be left out, in [0, 1].
 
     The posterior has heard the label once. A network that has learnt it says the label's share of it again with every
     look, and so would confirm a wrong label: as far as it is learnt, soon nothing more is heard.
     """
-    return min(1.0, trust / TRUSTED)
+    return min(1.0, float(state["learnt"]) / LEARNT)
