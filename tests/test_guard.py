@@ -26,8 +26,8 @@ from tamis.selection import policies
 from tamis.selection.cost import ASSUMED
 from tamis.selection.guard import Guard
 from tamis.selection.hurry import Hurry
-from tamis.selection.leaving import left_out, most_wrong
-from tamis.selection.reassurance import labels_seem_right
+from tamis.selection.leaving import left_out, most_wrong, spared
+from tamis.selection.reassurance import labels_seem_right, surely_wrong
 from tamis.selection.rule import State
 from tamis.selection.rules import Everything, PruneBelowMean
 from tamis.study.gap import gap_closed
@@ -157,12 +157,13 @@ def test_the_loss_hears_what_earlier_passes_said_of_the_example() -> None:
     guard, state, given = knowing(1.0)
     index, logits = torch.tensor([3, 0, 7]), torch.randn(3, K, generator=torch.Generator().manual_seed(4))
     t, a = float(state["trust"]), 0.7
-    state = {**state, "learnt": torch.tensor(a)}
+    taught = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.0, 0.1, 0.9]], dtype=torch.float64)
+    state = {**state, "learnt": torch.tensor(a), "taught": taught, "said": 0.05 * state["said"]}  # in some doubt
     by_hand = []
     for row, n in enumerate(index.tolist()):
         p, y = logits[row].softmax(0), int(given[n])
         m = (state["scale"] * state["said"][n] / state["looks"][n]).softmax(0)
-        together = [float(m[i] * state["found"][i, y]) for i in range(K)]
+        together = [float(m[i] * taught[i, y]) for i in range(K)]
         learnt = -sum(q / sum(together) * math.log(p[i]) for i, q in enumerate(together))
         through = -math.log(sum(float(p[i] * m[i] ** t * state["matrix"][i, y]) for i in range(K)))
         by_hand.append((1 - a) * through + a * learnt)
@@ -490,6 +491,32 @@ def test_only_what_is_surely_wrong_opens_the_guard() -> None:
     assert 0.05 < share < 0.2
     assert bool(passes(Guard(floor=share + 0.01), logits, given, 3)[-1]["plain"])
     assert not bool(passes(Guard(floor=share - 0.01), logits, given, 3)[-1]["plain"])
+
+
+def test_a_label_is_surely_wrong_if_it_is_so_when_the_network_is_doubted() -> None:
+    """By hand: three tenths of what is said of an example are what is usual in its predicted class."""
+    draw = torch.Generator().manual_seed(6)
+    p = (4 * torch.randn(400, K, generator=draw)).softmax(1).double()
+    given = torch.randint(0, K, (400,), generator=draw)
+    t = torch.tensor([[0.8, 0.1, 0.1], [0.3, 0.7, 0.0], [0.05, 0.05, 0.9]], dtype=torch.float64)
+    predicted = p.argmax(1)
+    usual = [p[predicted == i].mean(0) for i in range(K)]
+    by_hand, as_said = [], []
+    for n in range(400):
+        for word, found in ((0.7 * p[n] + 0.3 * usual[int(predicted[n])], by_hand), (p[n], as_said)):
+            together = [float(word[i] * t[i, given[n]]) for i in range(K)]
+            found.append(1 - together[int(given[n])] / sum(together) > 0.8)
+    assert surely_wrong(p, t, given).tolist() == by_hand
+    assert sum(by_hand) < sum(as_said)
+
+
+@pytest.mark.parametrize(("share", "plain"), [(0.02, True), (0.04, False)])
+def test_the_guard_opens_by_the_share_of_surely_wrong_labels(
+    monkeypatch: pytest.MonkeyPatch, share: float, plain: bool
+) -> None:
+    logits, _, given = world(0.4)
+    monkeypatch.setattr("tamis.selection.guard.surely_wrong", lambda p, *_: torch.arange(len(p)) < share * len(p))
+    assert bool(passes(Guard(), logits, given, 3)[-1]["plain"]) is plain
 
 
 @pytest.mark.parametrize("width", [0.5, 1.0, 3.0])
@@ -848,6 +875,7 @@ def test_a_label_that_is_mostly_held_for_wrong_is_not_judged() -> None:
     plain = z.detach().clone().requires_grad_()
     F.cross_entropy(plain, given[100:], reduction="sum").backward()
     assert torch.allclose(z.grad, plain.grad, atol=1e-5)  # type: ignore[arg-type]
+    assert spared(torch.tensor([0.6, 0.4, 0.6]), torch.tensor([0, 1, 2]), 3).tolist() == [True, False, True]
     again = guard.init(106, 3)
     again.update({name: value.clone() for name, value in state.items()})
     guard.observe(again, torch.arange(106), logits, given)
