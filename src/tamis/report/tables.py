@@ -165,6 +165,8 @@ def targets(frame: pl.DataFrame) -> Table:
 def decisions(notes: pl.DataFrame, runs: pl.DataFrame) -> Table:
     """What the guard of each run had decided in the end, over the seeds of a cell.
 
+    Those on an open guard's list are left out, or learn what was said of them, as far as it is learnt.
+
     Args:
         notes: of ``notes.parquet``. runs: of a setting.
     """
@@ -183,7 +185,7 @@ def decisions(notes: pl.DataFrame, runs: pl.DataFrame) -> Table:
          f"{r['opened']} of {r['n']} runs", f"{r['dropped']} of {r['n']} runs"]
         for r in found.iter_rows(named=True)
     ]  # fmt: skip
-    columns = ["policy", "cell", "damaged", "labels held for wrong", "left out", "leaves out",
+    columns = ["policy", "cell", "damaged", "labels held for wrong", "on its list", "open",
                "dropped what was learnt"]  # fmt: skip
     return Table("What the guard had decided when the run ended, means over seeds", columns, rows)
 

@@ -54,7 +54,8 @@ SCALING = 6  # steps of a fifth by which what the network says may be made surer
 
 @dataclass(frozen=True)
 class Guard:
-    """Trains through a transition matrix that it finds, and leaves out who is probably mislabeled.
+    """Trains through a transition matrix that it finds, then on what the passes said, and leaves out who is probably
+    mislabeled as far as they are not learnt.
 
     Every method is pure but for :meth:`observe`, which updates its own state in place. A state's tensors of no
     dimension stay on the CPU, so that asking them is no host synchronisation.
@@ -326,7 +327,8 @@ class Guard:
         return ~out | (torch.rand(len(out), generator=generator(seed, "relook", epoch)) < again)
 
     def note(self, state: State) -> dict[str, float | str]:
-        """What was decided after the last pass, in plain values: the record's. Shares are of all that was ever seen."""
+        """What was decided after the last pass, in plain values: the record's. Shares are of all that was ever seen;
+        ``left_out`` are those on the list, of whom the epochs train on some again, or on all."""
         seen, passes = state["given"] >= 0, int(state["passes"])
         wrong, out = (float(state[name][seen].float().mean()) for name in ("wrong", "out"))
         decided = "plain" if bool(state["plain"]) else "leave out" if bool(state["held"]) else "estimate"

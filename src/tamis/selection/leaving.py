@@ -1,4 +1,4 @@
-"""Whom a guard leaves out: the surest, but of no class more than it has wrong labels, and nobody of a rare one."""
+"""Whom a guard leaves out: the surest, of no class more than it has wrong labels; and labels that are not judged."""
 
 from __future__ import annotations
 

@@ -150,12 +150,13 @@ def guarded(
     before their own update (spread evenly, from the first quarter of a pass on, while few labels seem wrong), and held
     after the first, of at least ``settle``, that leaves less than the share ``slowing`` more explained of the given
     labels than the pass before, or raises that share again. From then on the loss hears what these passes said,
-    ``-(1 - t) log sum_i p(i | x) m_i^(t/2) T[i, y] - t sum_i q_i log p(i | x)``: m is their mean word of the true
-    class, calibrated, q its posterior by m and the given label, and t the trust in them, ``max(0, 1 - (1 - k) /
-    heard)`` with k the share that they knew of what true classes tell of given labels. As far as they are not trusted,
-    an epoch leaves out whose label is ``wrong`` with more than that probability, of no class more than it has wrong
-    labels, but for a share of them: ``relook`` at t = 0, and all from t = .5 on. Where less than ``floor`` of the
-    labels is surely wrong when T is held, the rest is plain training.
+    ``-(1 - a) log sum_i p(i | x) m_i^t T[i, y] - a sum_i q_i log p(i | x)``: m is their mean word of the true class,
+    calibrated, and t the trust in it, ``max(0, k - 1 + heard)`` with k the share that they knew of what true classes
+    tell of given labels; q is the posterior by m and the given label, and a how much of it is learnt, ``t / heard``,
+    falling to 0 as the network is a tenth less sure than it was right. As far as a is below .5, an epoch leaves out
+    whose label is ``wrong`` with more than that probability, of no class more than it has wrong labels, but for a share
+    of them, ``relook`` at a = 0; else they are trained on, and teach q. Where less than ``floor`` of the labels is
+    surely wrong when T is held, the rest is plain training.
 
     Where the first pass, which looks at nothing that was trained on before, says that labels are right and are soon
     learnt, epochs drop an example whose last loss is below the mean with probability ``drop``, up to ``until`` of the
