@@ -54,8 +54,7 @@ SCALING = 6  # steps of a fifth by which what the network says may be made surer
 
 @dataclass(frozen=True)
 class Guard:
-    """Trains through a transition matrix that it finds, then on what the passes said, and leaves out who is probably
-    mislabeled as far as they are not learnt.
+    """Trains through a transition matrix that it finds, then on what its passes said; leaves some out.
 
     Every method is pure but for :meth:`observe`, which updates its own state in place. A state's tensors of no
     dimension stay on the CPU, so that asking them is no host synchronisation.
@@ -327,8 +326,8 @@ class Guard:
         return ~out | (torch.rand(len(out), generator=generator(seed, "relook", epoch)) < again)
 
     def note(self, state: State) -> dict[str, float | str]:
-        """What was decided after the last pass, in plain values: the record's. Shares are of all that was ever seen;
-        ``left_out`` are those on the list, of whom the epochs train on some again, or on all."""
+        """What was decided after the last pass, in plain values: the record's. Shares are of all that was ever seen, and
+        ``left_out`` is that on the list, of whom epochs train on some again, or on all."""
         seen, passes = state["given"] >= 0, int(state["passes"])
         wrong, out = (float(state[name][seen].float().mean()) for name in ("wrong", "out"))
         decided = "plain" if bool(state["plain"]) else "leave out" if bool(state["held"]) else "estimate"
@@ -344,9 +343,8 @@ def _fitted(state: State, at: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _replaced(state: State) -> float:
-    """How far what was said stands in for the given label of those who would be left out, in [0, 1].
+    """How far what was said replaces the given labels of those on the list, in [0, 1].
 
     The posterior has heard the label once. A network that has learnt it says the label's share of it again with every
-    look, and so would confirm a wrong label: as far as it is learnt, soon nothing more is heard.
-    """
+    look, and so would confirm a wrong label: as far as it is learnt, soon nothing more is heard."""
     return min(1.0, float(state["learnt"]) / LEARNT)
