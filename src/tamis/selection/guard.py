@@ -326,7 +326,7 @@ class Guard:
         return ~out | (torch.rand(len(out), generator=generator(seed, "relook", epoch)) < again)
 
     def note(self, state: State) -> dict[str, float | str]:
-        """What was decided after the last pass, in plain values: the record's. Shares are of all that was ever seen, and
+        """What was decided after the last pass, in plain values: the record's. Shares are of all that was ever seen;
         ``left_out`` is that on the list, of whom epochs train on some again, or on all."""
         seen, passes = state["given"] >= 0, int(state["passes"])
         wrong, out = (float(state[name][seen].float().mean()) for name in ("wrong", "out"))
