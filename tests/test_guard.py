@@ -594,6 +594,27 @@ def test_a_sieve_trains_through_the_matrix_and_leaves_out_but_for_a_share() -> N
     assert sieve.costs.backwards == len(torch.cat([index for index, *_ in taken]))
 
 
+def test_a_state_of_an_earlier_version_goes_on() -> None:
+    """It has no word of what is learnt and taught: nothing is learnt, and labels are judged as they were."""
+    logits, true, given = world(0.5)
+    sieve = tamis.Sieve(N, "guarded(settle=2)", budget=12, unit="passes", seed=1)
+    while len(sieve.notes) < 3:
+        for drawn in sieve.batches(B):
+            index = torch.tensor(drawn)
+            sieve.loss(index, logits[index], given[index])
+    state = sieve.state_dict()
+    guard = state["guarding"]["state"]
+    assert bool(guard["held"])
+    for name in ("taught", "learnt", "since"):
+        del guard[name]
+    resumed = tamis.Sieve(N, "guarded(settle=2)", budget=12, unit="passes", seed=1)
+    resumed.load_state_dict(state)
+    assert torch.equal(resumed.state_dict()["guarding"]["state"]["taught"], guard["found"])
+    resumed.batches(B)
+    assert resumed.notes[-1]["now"] == "leave out"
+    assert resumed.notes[-1]["left_out"] == pytest.approx(float((given != true).float().mean()), abs=0.01)
+
+
 def test_a_sieve_that_finds_too_little_noise_minimises_the_plain_mean_bit_for_bit() -> None:
     logits, _, given = world(0.05)  # a few are wrong, so the matrix is not the identity; too few to open the guard
     sieve = tamis.Sieve(N, "guarded", budget=5, unit="passes")

@@ -135,7 +135,7 @@ class Guarding:
         self._state, self.notes = _copied(state["state"]), [dict(note) for note in state["notes"]]
         if self._state is not None and self._policy.guard is not None:  # states of earlier versions lack some
             whole = self._policy.guard.init(self._n, len(self._state["matrix"]), self._state["said"].device)
-            self._state = {**whole, **self._state}
+            self._state = {**whole, "taught": self._state.get("found", whole["taught"]), **self._state}
         self._window, self._meetings = Window(), Meetings(self._n)
         if "meetings" in state:
             self._meetings.load_state_dict(state["meetings"])

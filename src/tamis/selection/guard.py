@@ -224,7 +224,7 @@ class Guard:
         learnt = float(state["learnt"])
         if not learnt:
             return through
-        posterior = (said + state["taught"].to(said).T[given].log().clamp(min=-30)).softmax(1)
+        posterior = (said + state["taught"].T[given].to(said).log().clamp(min=-30)).softmax(1)
         return (1 - learnt) * through + learnt * cross_entropy(logits.float(), posterior, reduction="none")
 
     def p_mislabeled(self, state: State) -> Tensor:
