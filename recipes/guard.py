@@ -4,8 +4,9 @@
 plain training at the same cost and to plain training at its own best budget (in points, below 0 is better), and the
 gap closed with its 95 % interval, where there is a gap of half a point to close. Then the difference of the worst
 class; that to the plan's first method, where there are several; what the oracle has to plain training; and for policies
-that were run at several budgets (``guard-time``), the least that reaches plain training's best error. Run first, for
-the records:
+that were run at several budgets (``guard-time``), the least that reaches plain training's best error. Another method
+than the first to compare with is named after the folder, as the output names it: ``"guarded(heard=0)"``. Run first,
+for the records:
 ``tamis study guard-16 --out docs/results/guard-16`` (two hours on a free core; it can be stopped and gone on with).
 
 Hardware: any. Expected numbers: docs/guides/guard.md.
@@ -26,11 +27,13 @@ from tamis.study.statistics import METHOD, PLACE, Interval, t_interval
 from tamis.study.target import time_to_target
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, against: str = "") -> None:
     if not (folder / "runs.parquet").is_file():
         raise SystemExit(f"{folder} holds no runs.parquet: name the folder of a study, such as docs/results/guard-8.")
     runs = pl.read_parquet(folder / "runs.parquet")
     runs = runs.with_columns(pl.col("policy").replace(named(runs["policy"].unique())))
+    if against and against not in (known := runs["policy"].unique().sort().to_list()):
+        raise SystemExit(f"{folder} has no {against}, but {', '.join(known)}.")
     for row in gap_closed(runs).drop_nulls("method").iter_rows(named=True):
         points, best = 100 * row["difference"], 100 * row["to_best"]
         span = "" if row["low"] is None else f" ({100 * row['low']:+.2f} to {100 * row['high']:+.2f})"
@@ -43,7 +46,7 @@ def main(folder: Path) -> None:
         )
     for what, after, before, column in (
         ("worst class, to plain", "method", "standard", "worst_class_error"),
-        (f"to {(first := first_method(runs))}", "method", first, "test_error"),
+        (f"to {(first := against or first_method(runs))}", "method", first, "test_error"),
         ("to plain", "oracle", "standard", "test_error"),
     ):
         for place, policy, pairs in paired(runs, after, before, column):
@@ -82,4 +85,4 @@ def paired(runs: pl.DataFrame, after: str, before: str, column: str) -> Iterator
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/results/guard-8"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/results/guard-8"), *sys.argv[2:3])
