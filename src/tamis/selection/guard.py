@@ -76,7 +76,7 @@ class Guard:
             (:func:`~tamis.selection.reassurance.surely_wrong`) when the matrix is held, there is nothing to guard
             against: plain training. What is merely hard, or damaged in its input, is doubtful and seldom sure.
         protect: leave out of no class more than it has wrong labels by the guard's own count.
-        rate: the share of all that is left out, whatever is probable, for whoever knows it. None: unknown.
+        rate: the share of all that is on the list, whatever is probable, for whoever knows it. None: unknown.
         hurry: how far the policy may leave out what is learnt, where the first pass says that labels are right.
     Example:
         >>> guard = Guard(settle=1)
@@ -318,7 +318,7 @@ class Guard:
         return {"matrix": matrix, "taught": taught, "plain": torch.tensor(plain)}
 
     def trains(self, state: State, seed: int, epoch: int) -> Tensor | None:
-        """``[n]`` bool, on the CPU: who an epoch trains on; None where that is everyone."""
+        """``[n]`` bool, on the CPU: who an epoch trains on; None where nobody is on the list."""
         out = state["out"].cpu()
         if not bool(out.any()):
             return None

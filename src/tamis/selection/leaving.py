@@ -12,12 +12,16 @@ def left_out(wrong: Tensor, given: Tensor, classes: int, above: float, *, protec
     Of a class whose ``wrong`` sums to s, the surest floor(s) at most.
 
     Args:
-        wrong: ``[n]`` p(label is wrong). given: ``[n]`` int64; below 0: never seen. protect: False leaves out all who
-            are wrong with more than ``above``.
+        wrong: ``[n]`` p(label is wrong), in [0, 1]. given: ``[n]`` int64; below 0: never seen. classes: K. above: in
+            (0, 1). protect: False leaves out all who are wrong with more than ``above``.
 
     Example:
         >>> left_out(torch.tensor([0.6, 0.7, 0.9, 0.2]), torch.tensor([0, 0, 1, 1]), 2, 0.5)
         tensor([False,  True,  True, False])
+
+    Fails when: ``wrong`` is too high for a whole class: its count is, too. See :func:`spared`.
+
+    Reference: of this package.
     """
     if not protect:
         return wrong > above
@@ -31,8 +35,11 @@ def left_out(wrong: Tensor, given: Tensor, classes: int, above: float, *, protec
 
 
 def most_wrong(wrong: Tensor, given: Tensor, rate: float) -> Tensor:
-    """``[n]`` bool: the share ``rate`` of all that were seen whose labels are most probably wrong, for whoever knows
-    it.
+    """``[n]`` bool: the share ``rate`` of all that were seen whose labels are most probably wrong.
+
+    Args:
+        wrong: ``[n]`` p(label is wrong), in [0, 1]. given: ``[n]`` int64; below 0: never seen. rate: in (0, 1), for
+            whoever knows how many are wrong.
 
     Example:
         >>> most_wrong(torch.tensor([0.6, 0.7, 0.9, 0.2]), torch.tensor([0, 0, 1, 1]), 0.25)
@@ -50,11 +57,15 @@ def spared(wrong: Tensor, given: Tensor, classes: int) -> Tensor:
     common ones, as a whole. Nobody is to be left out under such a label.
 
     Args:
-        wrong: ``[m]`` p(label is wrong). given: ``[m]`` int64.
+        wrong: ``[m]`` p(label is wrong), in [0, 1]. given: ``[m]`` int64. classes: K.
 
     Example:
         >>> spared(torch.tensor([0.1, 0.9, 0.8]), torch.tensor([0, 1, 1]), 2)
         tensor([False,  True])
+
+    Fails when: more than half of those who bear a label do so by mistake: they are then trained on.
+
+    Reference: of this package; how it was found: docs/notes/guard.md, Rare classes.
     """
     bear = torch.bincount(given, minlength=classes)
     held = torch.zeros(classes, dtype=torch.float64, device=wrong.device).index_add_(0, given, wrong.double())
@@ -62,7 +73,10 @@ def spared(wrong: Tensor, given: Tensor, classes: int) -> Tensor:
 
 
 def without(matrix: Tensor, labels: Tensor) -> Tensor:
-    """The matrix ``[K, K]`` where no class but its own explains one of the ``labels`` ``[K]`` bool.
+    """``[K, K]``, rows summing to 1: the matrix where no class but its own explains one of the ``labels``.
+
+    Args:
+        matrix: ``[K, K]`` P(given | true). labels: ``[K]`` bool.
 
     Example:
         >>> without(torch.tensor([[0.7, 0.3], [0.1, 0.9]]), torch.tensor([False, True]))

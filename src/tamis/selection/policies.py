@@ -167,7 +167,7 @@ def guarded(
 
     Cost: 1 per epoch, and less where it leaves examples out: it forwards nothing of its own.
     Knobs: none to set; there is no noise rate. To measure what each part is good for: ``protect=False`` protects no
-    class, ``rate`` leaves so large a share out, whatever is probable, ``drop=0`` drops nobody who is learnt.
+    class, ``rate`` lists so large a share to leave out, whatever is probable, ``drop=0`` drops nobody who is learnt.
     Fails when: more than half of a class bears one other label; or all that the budget holds teaches the network little
     (few examples, many classes, slow learning and few epochs): the hard and rare are then left out. It does not know
     corrupted inputs.

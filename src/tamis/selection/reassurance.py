@@ -42,8 +42,8 @@ def surely_wrong(p: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
     """``[m]`` bool: labels that are wrong with more than .8, even if three tenths of what the network says of an
     example are only what is usual in its predicted class.
 
-    A network that sounds surer than it is, since much of what it was trained on is damaged, calls hard examples wrong;
-    but those are of classes that it often takes for each other, and wrong labels seldom are.
+    A network that is taken for surer than it is, since much of what it was trained on is damaged, calls hard examples
+    wrong; but those are of classes that it often takes for each other, and wrong labels need not be.
 
     Args:
         p: ``[m, K]`` of true classes. matrix: ``[K, K]`` P(given | true). given: ``[m]`` int64.
@@ -57,5 +57,7 @@ def surely_wrong(p: Tensor, matrix: Tensor, given: Tensor) -> Tensor:
     Both limits were chosen on development pictures: ``docs/guides/guard.md``, Constants.
 
     Fails when: mistakes in labels are the network's own, as between two kinds that look alike: it is then sure of few.
+
+    Reference: of this package; what else was tried: docs/notes/guard.md.
     """
     return mislabeled(doubted(p, confusion(p), DOUBT), matrix, given) > SURE_IN_DOUBT

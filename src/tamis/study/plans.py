@@ -92,14 +92,20 @@ GUARDED_AND_OTHERS = (
     "small_loss_selection(forget=0.2, passes=2)",
 )
 
-DEAF = GUARDED.replace("heard=0.5", "heard=0")  # leaves out whom the guard as it is lets learn what was said of them
-DEAF_WITHOUT = (DEAF, DEAF.replace("relook=0.1", "relook=0"), DEAF.replace("relook=0.1", "relook=1"))
+NOTHING_HEARD = GUARDED.replace(
+    "heard=0.5", "heard=0"
+)  # leaves out whom the guard as it is lets learn what was said of them
+NOTHING_HEARD_WITHOUT = (
+    NOTHING_HEARD,
+    NOTHING_HEARD.replace("relook=0.1", "relook=0"),
+    NOTHING_HEARD.replace("relook=0.1", "relook=1"),
+)
 GUARDED_WITHOUT = (  # one part of the guard at a time; the last ones are told the rate: half of it, it, and twice
     GUARDED,
     GUARDED.replace("floor=0.03", "floor=0"),
     GUARDED.replace(")", ", short=100)"),
-    *DEAF_WITHOUT,
-    *(DEAF.replace(")", f", {told})") for told in ("protect=False", "rate=0.15", "rate=0.3", "rate=0.6")),
+    *NOTHING_HEARD_WITHOUT,
+    *(NOTHING_HEARD.replace(")", f", {told})") for told in ("protect=False", "rate=0.15", "rate=0.3", "rate=0.6")),
 )
 
 PLANS: dict[str, Plan] = {
@@ -197,7 +203,7 @@ PLANS: dict[str, Plan] = {
             for name, epochs, cells, methods in (
                 ("guard-parts", 8, (("none", 0.0), ("random_labels_exclusive", 0.3), *GUARD_CELLS[3:5]),
                  GUARDED_WITHOUT),
-                ("guard-parts-16", 16, GUARD_CELLS[2:5], (GUARDED, *DEAF_WITHOUT)),
+                ("guard-parts-16", 16, GUARD_CELLS[2:5], (GUARDED, *NOTHING_HEARD_WITHOUT)),
             )
         ),
         Plan(
